@@ -1,0 +1,101 @@
+//! Which bytes of the file are never shown, because they look like a secret even where nobody asked for that key: a
+//! misspelt `token_secert` is reported with its line.
+
+use std::ops::Range;
+
+use toml::de::DeTable;
+
+use super::value::leaves;
+
+const SENSITIVE: [&str; 9] = [
+    "secret",
+    "token",
+    "passw",
+    "passphrase",
+    "credential",
+    "private_key",
+    "api_key",
+    "auth_key",
+    "access_key",
+];
+
+/// Values of keys that are named like a secret.
+pub(super) fn sensitive_values(text: &str, table: &DeTable<'_>) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    leaves(text, table, &mut |names, place| {
+        if names.iter().any(|name| sensitive(name)) {
+            found.push(place);
+        }
+    });
+    found
+}
+
+/// The same by looking at the text alone, for files so broken that their tree misses parts.
+pub(super) fn sensitive_lines(text: &str) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    let mut start = 0;
+    for line in text.split_inclusive('\n') {
+        let name = line.split('=').next().unwrap_or(line);
+        if name.len() < line.len() && sensitive(name) {
+            let value = start + name.len() + 1;
+            found.push(value..start + end_of_value(&text[start..], name.len() + 1, line.len()));
+        }
+        start += line.len();
+    }
+    found
+}
+
+/// A multi-line string goes on to its closing quotes, or, as they may be what is missing, to the end of the file.
+fn end_of_value(rest: &str, value: usize, line_end: usize) -> usize {
+    let body = &rest[value..];
+    let indent = body.len() - body.trim_start_matches([' ', '\t']).len();
+    for quotes in ["\"\"\"", "'''"] {
+        if let Some(inside) = body[indent..].strip_prefix(quotes) {
+            let opened = value + indent + quotes.len();
+            return inside.find(quotes).map_or(rest.len(), |at| opened + at + quotes.len());
+        }
+    }
+    line_end - if rest[..line_end].ends_with("\r\n") { 2 } else { usize::from(rest[..line_end].ends_with('\n')) }
+}
+
+/// `token_file` names a file, not a secret.
+fn sensitive(name: &str) -> bool {
+    let name = name.trim().trim_matches(['"', '\'']).to_ascii_lowercase().replace('-', "_");
+    SENSITIVE.iter().any(|word| name.contains(word)) && !name.ends_with("_file") && !name.ends_with("_path")
+}
+
+/// Sorted and without overlaps.
+pub(super) fn merged(mut ranges: Vec<Range<usize>>) -> Vec<Range<usize>> {
+    ranges.retain(|range| range.start < range.end);
+    ranges.sort_by_key(|range| range.start);
+    let mut merged: Vec<Range<usize>> = Vec::with_capacity(ranges.len());
+    for range in ranges {
+        match merged.last_mut() {
+            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+            _ => merged.push(range),
+        }
+    }
+    merged
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        for name in ["token", "enrollment-token", "client_secret", "PASSWORD", "\"api-key\""] {
+            assert!(sensitive(name), "{name}");
+        }
+        for name in ["key", "token_file", "hostname", "cert"] {
+            assert!(!sensitive(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn lines_of_a_broken_file() {
+        let text = "a = 1\ntoken = \"\"\"x\ny\"\"\" # end\r\npassword = b\r\nsecret = '''never closed\nz";
+        let hidden: Vec<&str> = sensitive_lines(text).into_iter().map(|range| &text[range]).collect();
+        assert_eq!(hidden, [" \"\"\"x\ny\"\"\"", " b", " '''never closed\nz"]);
+    }
+}

@@ -1,0 +1,87 @@
+//! Collects what is wrong with a file while it is being read.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::ops::Range;
+
+use super::place::Place;
+
+/// Everything found wrong so far. Shared by all tables of one file; obtained with [`super::Table::problems`].
+pub struct Problems<'a> {
+    text: &'a str,
+    found: RefCell<Vec<Problem>>,
+    hidden: RefCell<Vec<Range<usize>>>,
+}
+
+/// One mistake, before it is known how its line will be shown.
+#[derive(Clone, Debug)]
+pub(super) struct Problem {
+    pub(super) place: Place,
+    pub(super) kind: Kind,
+    pub(super) message: String,
+    pub(super) hint: Option<String>,
+}
+
+/// Decides whether a problem is still believable when the file is broken as TOML (see `syntax`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The parser of TOML found it.
+    Syntax,
+    /// Told by one key or value alone.
+    Value,
+    /// Told by several parts of the file: something missing, or a check of the caller's.
+    Whole,
+}
+
+impl<'a> Problems<'a> {
+    pub(super) fn new(text: &'a str) -> Self {
+        Self { text, found: RefCell::default(), hidden: RefCell::default() }
+    }
+
+    /// Adds what the caller found wrong at `at`: a `&Spanned<T>`, a [`Place`] or a range of bytes.
+    pub fn add(&self, at: impl Into<Place>, message: impl Into<String>) {
+        self.push(at.into(), Kind::Whole, message.into(), None);
+    }
+
+    /// Like [`Self::add`], with a way out.
+    pub fn add_with_hint(&self, at: impl Into<Place>, message: impl Into<String>, hint: impl Into<String>) {
+        self.push(at.into(), Kind::Whole, message.into(), Some(hint.into()));
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.found.borrow().is_empty()
+    }
+
+    /// The line on which `at` begins, from 1, for hints such as 'first on line 12'.
+    pub fn line(&self, at: impl Into<Place>) -> usize {
+        match at.into() {
+            Place::File => 1,
+            Place::At { start, .. } => line_number(self.text, start),
+        }
+    }
+
+    pub(super) fn push(&self, place: Place, kind: Kind, message: String, hint: Option<String>) {
+        self.found.borrow_mut().push(Problem { place, kind, message, hint });
+    }
+
+    /// The bytes of `value` are never shown in a report.
+    pub(super) fn hide(&self, value: Range<usize>) {
+        self.hidden.borrow_mut().push(value);
+    }
+
+    pub(super) fn into_parts(self) -> (Vec<Problem>, Vec<Range<usize>>) {
+        (self.found.into_inner(), self.hidden.into_inner())
+    }
+}
+
+impl fmt::Debug for Problems<'_> {
+    // Not the text: it may hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Problems").field("found", &self.found).finish_non_exhaustive()
+    }
+}
+
+pub(super) fn line_number(text: &str, position: usize) -> usize {
+    let before = &text.as_bytes()[..position.min(text.len())];
+    before.iter().filter(|byte| **byte == b'\n').count() + 1
+}

@@ -1,0 +1,273 @@
+//! What the two sides of a session tell each other, as JSON in [`crate::frame`]s.
+//!
+//! A field that one side does not know is ignored, one that is missing takes its default, and a frame of an unknown kind
+//! is skipped; so versions next to each other work together.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::frame::{Frame, FrameKind};
+use crate::hostname::HostnamePattern;
+use crate::id::{PeerName, ServiceName};
+use crate::path::PathPattern;
+
+/// Agent to relay: everything that this session offers. Replaces what was registered before.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Register {
+    /// Counts up with every change, so that an answer can be told from an older one.
+    pub revision: u64,
+    /// The services that routes may name.
+    pub services: Vec<Service>,
+    /// The hostnames to serve.
+    pub expose: Vec<Expose>,
+}
+
+/// A service by name; never its address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    /// What routes call it.
+    pub name: ServiceName,
+    /// What the relay speaks with it.
+    #[serde(default)]
+    pub protocol: ServiceProtocol,
+}
+
+/// What an origin speaks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ServiceProtocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2 without TLS (RFC 9113, section 3.3).
+    H2c,
+}
+
+/// One hostname and what happens to its requests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expose {
+    /// The hostname, or `*.example.com`.
+    pub hostname: HostnamePattern,
+    /// Which paths lead to which service.
+    pub routes: Vec<Route>,
+    /// What is changed in every response.
+    #[serde(default)]
+    pub response_headers: HeaderEdit,
+    /// What is changed in the responses of some paths.
+    #[serde(default)]
+    pub headers: Vec<HeaderRule>,
+    /// Largest request body, in bytes; no limit where it is missing.
+    #[serde(default)]
+    pub max_body: Option<u64>,
+    /// Networks (`192.0.2.0/24`) that visitors must come from; anywhere where it is empty.
+    #[serde(default)]
+    pub allow_from: Vec<String>,
+    /// How long to wait for what.
+    #[serde(default)]
+    pub timeouts: Timeouts,
+}
+
+/// A path and the service behind it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    /// Which requests.
+    pub path: PathPattern,
+    /// Where they go.
+    pub service: ServiceName,
+}
+
+/// Header fields to take away from and to set in a response; names and values as [`crate::field`] has them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HeaderEdit {
+    /// Names of fields to remove.
+    pub remove: Vec<String>,
+    /// Fields to set, in place of what the origin sent.
+    pub set: BTreeMap<String, String>,
+}
+
+/// A [`HeaderEdit`] for some paths.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HeaderRule {
+    /// Which requests.
+    pub paths: Vec<PathPattern>,
+    /// What changes.
+    #[serde(flatten)]
+    pub edit: HeaderEdit,
+}
+
+/// How long a hostname's requests may stand still, in milliseconds; the relay's own values where one is missing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Timeouts {
+    /// From the whole request to the first byte of the response.
+    pub first_byte_ms: Option<u64>,
+    /// Between two pieces of a body.
+    pub idle_ms: Option<u64>,
+    /// Between two pieces of an upgraded connection.
+    pub upgrade_idle_ms: Option<u64>,
+}
+
+/// Relay to agent: what became of a [`Register`]. Sent again when grants change.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Registered {
+    /// The revision that this answers.
+    pub revision: u64,
+    /// Every hostname of it.
+    pub hostnames: Vec<HostnameState>,
+}
+
+/// What became of one hostname.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostnameState {
+    /// Which.
+    pub hostname: HostnamePattern,
+    /// Why it is not served; it is where this is missing.
+    #[serde(default)]
+    pub refused: Option<String>,
+}
+
+/// Relay to agent: what became of an enrollment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "result", rename_all = "lowercase")]
+pub enum EnrollAnswer {
+    /// A person has to approve; another answer follows.
+    Pending {
+        /// What to give to `relay peer approve`.
+        code: String,
+        /// How long the request stays open, in seconds.
+        expires_in_s: u64,
+    },
+    /// The device is a peer now.
+    Accepted {
+        /// Its name.
+        peer: PeerName,
+        /// The hostnames it may expose.
+        hostnames: Vec<HostnamePattern>,
+    },
+    /// It is not.
+    Refused {
+        /// Why, for a person.
+        reason: String,
+    },
+}
+
+/// A message that is a frame of its own.
+pub trait Message: Serialize + for<'a> Deserialize<'a> {
+    /// Its number on the wire.
+    const KIND: FrameKind;
+
+    /// The frame for the wire.
+    ///
+    /// # Errors
+    ///
+    /// Never for the messages of this module: all of them are plain JSON.
+    fn to_frame(&self) -> Result<Frame, serde_json::Error> {
+        serde_json::to_vec(self).map(|body| Frame::new(Self::KIND, body))
+    }
+
+    /// The message in a frame; none where the frame is of another kind.
+    ///
+    /// # Errors
+    ///
+    /// Where the frame is of this kind and its body is malformed.
+    fn from_frame(frame: &Frame) -> Result<Option<Self>, serde_json::Error> {
+        if frame.kind() == Some(Self::KIND) {
+            serde_json::from_slice(&frame.body).map(Some)
+        } else {
+            Ok(None)
+        }
+    }
+}
+
+impl Message for Register {
+    const KIND: FrameKind = FrameKind::Register;
+}
+
+impl Message for Registered {
+    const KIND: FrameKind = FrameKind::Registered;
+}
+
+impl Message for EnrollAnswer {
+    const KIND: FrameKind = FrameKind::EnrollAnswer;
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn register() -> Register {
+        Register {
+            revision: 3,
+            services: vec![Service { name: "web".parse().unwrap(), protocol: ServiceProtocol::H2c }],
+            expose: vec![Expose {
+                hostname: "koda.example.com".parse().unwrap(),
+                routes: vec![Route { path: "/*".parse().unwrap(), service: "web".parse().unwrap() }],
+                response_headers: HeaderEdit { remove: vec!["server".into()], set: BTreeMap::new() },
+                headers: vec![],
+                max_body: Some(7),
+                allow_from: vec![],
+                timeouts: Timeouts { idle_ms: Some(5), ..Timeouts::default() },
+            }],
+        }
+    }
+
+    #[test]
+    fn golden_bytes() {
+        let body = concat!(
+            r#"{"revision":3,"services":[{"name":"web","protocol":"h2c"}],"expose":[{"hostname":"koda.example.com","#,
+            r#""routes":[{"path":"/*","service":"web"}],"response_headers":{"remove":["server"],"set":{}},"headers":[],"#,
+            r#""max_body":7,"allow_from":[],"timeouts":{"first_byte_ms":null,"idle_ms":5,"upgrade_idle_ms":null}}]}"#
+        );
+        let frame = register().to_frame().unwrap();
+        assert_eq!((frame.number, std::str::from_utf8(&frame.body).unwrap()), (32, body));
+        let pending = EnrollAnswer::Pending { code: "abc".into(), expires_in_s: 600 }.to_frame().unwrap();
+        assert_eq!(pending.body, br#"{"result":"pending","code":"abc","expires_in_s":600}"#);
+    }
+
+    #[test]
+    fn what_is_unknown_is_ignored_and_what_is_missing_takes_its_default() {
+        let body =
+            br#"{"future":1,"expose":[{"hostname":"a.example.com","routes":[],"colour":"red"}]}"#.to_vec();
+        let read = Register::from_frame(&Frame::new(FrameKind::Register, body)).unwrap().unwrap();
+        assert_eq!((read.revision, read.expose[0].max_body), (0, None));
+        let unknown = Frame { number: 999, body: b"?".to_vec() };
+        assert_eq!(Register::from_frame(&unknown).unwrap(), None);
+    }
+
+    #[test]
+    fn names_are_checked_on_the_way_in() {
+        for body in [
+            r#"{"services":[{"name":"../x"}]}"#,
+            r#"{"expose":[{"hostname":"a b","routes":[]}]}"#,
+            r#"{"expose":[{"hostname":"a.b.c","routes":[{"path":"/../*","service":"x"}]}]}"#,
+        ] {
+            assert!(Register::from_frame(&Frame::new(FrameKind::Register, body.into())).is_err(), "{body}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn corrupted_bytes_never_panic(at in 0usize..350, with: u8) {
+            let mut frame = register().to_frame().unwrap();
+            let at = at % frame.body.len();
+            frame.body[at] = with;
+            let _ = Register::from_frame(&frame);
+        }
+
+        #[test]
+        fn round_trip(revision: u64, max_body: Option<u64>, service in "[a-z][a-z0-9-]{0,20}") {
+            let mut message = register();
+            message.revision = revision;
+            message.expose[0].max_body = max_body;
+            message.services[0].name = service.parse().unwrap();
+            prop_assert_eq!(Register::from_frame(&message.to_frame().unwrap()).unwrap(), Some(message));
+        }
+    }
+}

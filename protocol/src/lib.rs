@@ -1,0 +1,30 @@
+//! What an agent and a relay say to each other, and what the words mean. No sockets, no clock, no global randomness:
+//! time, bytes and randomness come in as arguments.
+//!
+//! The life of a session, in the order of the modules:
+//!
+//! 1. Both sides agree on a [`version`] by ALPN and keep to the [`limits`].
+//! 2. A device has a static [`key`]; it became a peer by approval or with a [`token`].
+//! 3. Its connection is proven by a [`handshake`], which drives [`noise`] and travels in [`frame`]s.
+//! 4. Over the control stream it says with [`control`] messages which [`hostname`]s and [`path`]s lead to which
+//!    services, by the names of [`id`], and which header [`field`]s change.
+//! 5. Every data stream begins with the header of [`stream`].
+//! 6. What ends a session or a stream is told by a code of [`close`].
+//!
+//! [`framed`] is the one module that touches tokio: it moves frames over any byte stream.
+
+pub mod close;
+pub mod control;
+pub mod field;
+pub mod frame;
+pub mod framed;
+pub mod handshake;
+pub mod hostname;
+pub mod id;
+pub mod key;
+pub mod limits;
+pub mod noise;
+pub mod path;
+pub mod stream;
+pub mod token;
+pub mod version;
