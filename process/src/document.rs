@@ -62,8 +62,8 @@ pub fn read<T>(
         let mut root = Table::root(tree.get_ref(), &problems);
         decode(&mut root)
     };
-    let (found, mut hidden) = problems.into_parts();
-    let found = syntax::merge(text, tree.get_ref(), &errors, found);
+    let (lines, found, mut hidden) = problems.into_parts();
+    let found = syntax::merge(text, &lines, tree.get_ref(), &errors, found);
     match value {
         Some(value) if found.is_empty() => Ok(value),
         _ => {

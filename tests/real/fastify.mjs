@@ -15,10 +15,8 @@ import { serveDocument } from "./yjs-server.mjs";
 const app = Fastify({ trustProxy: true, forceCloseConnections: true });
 
 await app.register(cookie);
-await app.register(websocket, {
-  // Kryton answers with the name alone: the token after it is a credential, not a protocol.
-  options: { handleProtocols: (offered) => (offered.has(SUBPROTOCOL) ? SUBPROTOCOL : false) },
-});
+// Of the protocols that are offered it selects the first: for Kryton's pair that is the name, not the token.
+await app.register(websocket);
 
 // Bodies stay streams, whatever their type and size.
 app.removeAllContentTypeParsers();

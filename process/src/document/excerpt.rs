@@ -16,6 +16,13 @@ pub(super) struct Excerpt {
     pub(super) underline: Range<usize>,
 }
 
+impl Excerpt {
+    /// Whether the underlined text stands in another column here than in the file.
+    pub(super) fn is_shifted(&self) -> bool {
+        self.text[..self.underline.start].chars().count() + 1 != self.column
+    }
+}
+
 /// A stretch of the file and what it became in the excerpt.
 struct Piece {
     source: Range<usize>,

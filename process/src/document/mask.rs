@@ -30,19 +30,40 @@ pub(super) fn sensitive_values(text: &str, table: &DeTable<'_>) -> Vec<Range<usi
     found
 }
 
-/// The same by looking at the text alone, for files so broken that their tree misses parts.
+/// The same by looking at the text alone, for files so broken that their tree misses parts: from the first word of a
+/// line that looks like a secret's name, what follows is hidden.
 pub(super) fn sensitive_lines(text: &str) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     let mut start = 0;
     for line in text.split_inclusive('\n') {
-        let name = line.split('=').next().unwrap_or(line);
-        if name.len() < line.len() && sensitive(name) {
-            let value = start + name.len() + 1;
-            found.push(value..start + end_of_value(&text[start..], name.len() + 1, line.len()));
+        if let Some(value) = sensitive_word_end(line) {
+            found.push(start + value..start + end_of_value(&text[start..], value, line.len()));
         }
         start += line.len();
     }
     found
+}
+
+/// Where in the line the value begins that belongs to a sensitive name.
+fn sensitive_word_end(line: &str) -> Option<usize> {
+    let is_key = |c: char| c.is_alphanumeric() || "_-".contains(c);
+    let trimmed = line.trim_start();
+    let mut rest = line;
+    while let Some(begin) = rest.find(is_key).filter(|_| !trimmed.starts_with('#')) {
+        let word = &rest[begin..];
+        let (word, after) = word.split_at(word.find(|c| !is_key(c)).unwrap_or(word.len()));
+        rest = after;
+        if sensitive(word) {
+            let end = line.len() - after.len();
+            return match after.find('=') {
+                Some(at) => Some(end + at + 1),
+                // A header is a name and nothing else.
+                None if trimmed.starts_with('[') => None,
+                None => Some(end),
+            };
+        }
+    }
+    None
 }
 
 /// A multi-line string goes on to its closing quotes, or, as they may be what is missing, to the end of the file.
@@ -55,7 +76,8 @@ fn end_of_value(rest: &str, value: usize, line_end: usize) -> usize {
             return inside.find(quotes).map_or(rest.len(), |at| opened + at + quotes.len());
         }
     }
-    line_end - if rest[..line_end].ends_with("\r\n") { 2 } else { usize::from(rest[..line_end].ends_with('\n')) }
+    line_end
+        - if rest[..line_end].ends_with("\r\n") { 2 } else { usize::from(rest[..line_end].ends_with('\n')) }
 }
 
 /// `token_file` names a file, not a secret.
@@ -94,7 +116,7 @@ mod tests {
 
     #[test]
     fn lines_of_a_broken_file() {
-        let text = "a = 1\ntoken = \"\"\"x\ny\"\"\" # end\r\npassword = b\r\nsecret = '''never closed\nz";
+        let text = "# a token\n[[token]]\na = 1\ntoken = \"\"\"x\ny\"\"\" # end\r\npassword = b\r\nx = 1, secret = '''never closed\nz";
         let hidden: Vec<&str> = sensitive_lines(text).into_iter().map(|range| &text[range]).collect();
         assert_eq!(hidden, [" \"\"\"x\ny\"\"\"", " b", " '''never closed\nz"]);
     }

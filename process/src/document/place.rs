@@ -60,3 +60,18 @@ impl<T> From<&Spanned<T>> for Place {
         spanned.place
     }
 }
+
+/// Where the lines begin, so that a file with thousands of mistakes is not walked through for each of them.
+#[derive(Debug)]
+pub(super) struct Lines(Vec<usize>);
+
+impl Lines {
+    pub(super) fn of(text: &str) -> Self {
+        Self(text.match_indices('\n').map(|(at, _)| at + 1).collect())
+    }
+
+    /// From 1.
+    pub(super) fn number(&self, position: usize) -> usize {
+        self.0.partition_point(|start| *start <= position) + 1
+    }
+}

@@ -4,11 +4,11 @@ use std::cell::RefCell;
 use std::fmt;
 use std::ops::Range;
 
-use super::place::Place;
+use super::place::{Lines, Place};
 
 /// Everything found wrong so far. Shared by all tables of one file; obtained with [`super::Table::problems`].
-pub struct Problems<'a> {
-    text: &'a str,
+pub struct Problems {
+    lines: Lines,
     found: RefCell<Vec<Problem>>,
     hidden: RefCell<Vec<Range<usize>>>,
 }
@@ -33,9 +33,9 @@ pub(super) enum Kind {
     Whole,
 }
 
-impl<'a> Problems<'a> {
-    pub(super) fn new(text: &'a str) -> Self {
-        Self { text, found: RefCell::default(), hidden: RefCell::default() }
+impl Problems {
+    pub(super) fn new(text: &str) -> Self {
+        Self { lines: Lines::of(text), found: RefCell::default(), hidden: RefCell::default() }
     }
 
     /// Adds what the caller found wrong at `at`: a `&Spanned<T>`, a [`Place`] or a range of bytes.
@@ -56,7 +56,7 @@ impl<'a> Problems<'a> {
     pub fn line(&self, at: impl Into<Place>) -> usize {
         match at.into() {
             Place::File => 1,
-            Place::At { start, .. } => line_number(self.text, start),
+            Place::At { start, .. } => self.lines.number(start),
         }
     }
 
@@ -69,19 +69,13 @@ impl<'a> Problems<'a> {
         self.hidden.borrow_mut().push(value);
     }
 
-    pub(super) fn into_parts(self) -> (Vec<Problem>, Vec<Range<usize>>) {
-        (self.found.into_inner(), self.hidden.into_inner())
+    pub(super) fn into_parts(self) -> (Lines, Vec<Problem>, Vec<Range<usize>>) {
+        (self.lines, self.found.into_inner(), self.hidden.into_inner())
     }
 }
 
-impl fmt::Debug for Problems<'_> {
-    // Not the text: it may hold secrets.
+impl fmt::Debug for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Problems").field("found", &self.found).finish_non_exhaustive()
     }
-}
-
-pub(super) fn line_number(text: &str, position: usize) -> usize {
-    let before = &text.as_bytes()[..position.min(text.len())];
-    before.iter().filter(|byte| **byte == b'\n').count() + 1
 }

@@ -52,16 +52,20 @@ impl Mistake {
     }
 
     fn render(&self, name: &str, renderer: &Renderer) -> String {
-        let mut origin = Origin::path(name);
-        if let Some(excerpt) = &self.excerpt {
-            origin = origin.line(excerpt.line).char_column(excerpt.column);
-        }
-        let mut group: Group<'_> = Level::ERROR.primary_title(self.message.as_str()).element(origin);
-        if let Some(excerpt) = &self.excerpt {
-            let underline = AnnotationKind::Primary.span(excerpt.underline.clone());
-            group = group.element(
-                Snippet::source(excerpt.text.as_str()).line_start(excerpt.line).annotation(underline),
-            );
+        let mut group = Group::with_title(Level::ERROR.primary_title(self.message.as_str()));
+        match &self.excerpt {
+            None => group = group.element(Origin::path(name)),
+            Some(excerpt) => {
+                let underline = AnnotationKind::Primary.span(excerpt.underline.clone());
+                let mut snippet = Snippet::source(excerpt.text.as_str()).line_start(excerpt.line);
+                if excerpt.is_shifted() {
+                    let origin = Origin::path(name).line(excerpt.line).char_column(excerpt.column);
+                    group = group.element(origin);
+                } else {
+                    snippet = snippet.path(name);
+                }
+                group = group.element(snippet.annotation(underline));
+            }
         }
         if let Some(hint) = &self.hint {
             group = group.element(Level::HELP.with_name("hint").message(hint.as_str()));

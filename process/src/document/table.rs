@@ -19,7 +19,7 @@ use super::value::{self, Key, Value, in_order, kind};
 /// for all of them before the first `?`.
 pub struct Table<'a> {
     entries: &'a DeTable<'a>,
-    problems: &'a Problems<'a>,
+    problems: &'a Problems,
     /// The header, or the whole of an inline table.
     place: Place,
     name: String,
@@ -27,7 +27,7 @@ pub struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
-    pub(super) fn root(entries: &'a DeTable<'a>, problems: &'a Problems<'a>) -> Self {
+    pub(super) fn root(entries: &'a DeTable<'a>, problems: &'a Problems) -> Self {
         Self { entries, problems, place: Place::File, name: String::new(), asked: Vec::new() }
     }
 
@@ -37,7 +37,7 @@ impl<'a> Table<'a> {
     }
 
     /// For checks that need several values.
-    pub fn problems(&self) -> &'a Problems<'a> {
+    pub fn problems(&self) -> &'a Problems {
         self.problems
     }
 
@@ -69,7 +69,10 @@ impl<'a> Table<'a> {
         self.required(key, Self::string)
     }
 
-    pub fn required_parsed<T: FromStr<Err: fmt::Display>>(&mut self, key: &'static str) -> Option<Spanned<T>> {
+    pub fn required_parsed<T: FromStr<Err: fmt::Display>>(
+        &mut self,
+        key: &'static str,
+    ) -> Option<Spanned<T>> {
         self.required(key, Self::parsed)
     }
 
@@ -97,7 +100,8 @@ impl<'a> Table<'a> {
         T: TryFrom<i64> + PartialOrd + fmt::Display,
     {
         let number = self.read(key, "an integer", value::integer)?;
-        match number.value.and_then(|number| T::try_from(number).ok()).filter(|number| range.contains(number)) {
+        match number.value.and_then(|number| T::try_from(number).ok()).filter(|number| range.contains(number))
+        {
             Some(accepted) => Some(Spanned::new(accepted, number.place())),
             None => {
                 let message = format!("must be between {} and {}", range.start(), range.end());
@@ -109,7 +113,8 @@ impl<'a> Table<'a> {
 
     /// `"250ms"`, `"10s"`, `"5m"`, `"1h30m"`, `"7d"`.
     pub fn duration(&mut self, key: &'static str) -> Option<Spanned<Duration>> {
-        let text = self.read(key, "a duration such as `\"30s\"`", |value| value.as_str().map(str::to_owned))?;
+        let text =
+            self.read(key, "a duration such as `\"30s\"`", |value| value.as_str().map(str::to_owned))?;
         self.convert(text, quantity::duration)
     }
 

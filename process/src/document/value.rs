@@ -60,6 +60,10 @@ fn leaf<'n>(
             }
         }
         DeValue::Table(table) => leaves(text, table, visit),
-        _ => visit(names, value.span()),
+        DeValue::String(_)
+        | DeValue::Integer(_)
+        | DeValue::Float(_)
+        | DeValue::Boolean(_)
+        | DeValue::Datetime(_) => visit(names, value.span()),
     }
 }

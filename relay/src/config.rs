@@ -1,0 +1,176 @@
+//! `relay.toml`: [`validated`] is what the rest of the relay sees, this module reads the file into it.
+
+pub(crate) mod validated;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use process::document::{self, Rejected, Table};
+use protocol::hostname::Hostname;
+
+use self::validated::{AccessLog, CertificateFiles, Config, Edge, Listen, LogFormat, Timeouts};
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("`{}` cannot be read", .path.display())]
+    Unreadable {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("{0}")]
+    Rejected(Rejected),
+}
+
+/// Reads and checks a file.
+pub(crate) fn load(path: &Path) -> Result<Config, ConfigError> {
+    let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
+    let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    parse(&path.display().to_string(), &text).map_err(ConfigError::Rejected)
+}
+
+fn parse(name: &str, text: &str) -> Result<Config, Rejected> {
+    document::read(name, text, |root| {
+        let hostname = root.required_parsed::<Hostname>("name");
+        let data_dir = root.string("data_dir").map_or_else(|| "/var/lib/adit".into(), |dir| dir.value.into());
+        let admin_socket = root.string("admin_socket").map(|path| PathBuf::from(path.value));
+        let edge = edge(root.table("edge"));
+        let certificates = root.tables("certificate").into_iter().filter_map(certificate).collect();
+        let internal_ca = root.table("internal_ca").and_then(|mut ca| ca.bool("enabled"));
+        let (log_format, access_log) = log(root.table("log"));
+        let timeouts = timeouts(root.table("timeouts"));
+        refuse_acme(root);
+        Some(Config {
+            name: hostname?.into_inner(),
+            data_dir,
+            admin_socket: admin_socket.unwrap_or_else(|| "/run/adit/relay.sock".into()),
+            edge: edge?,
+            certificates,
+            internal_ca: internal_ca.is_some_and(|enabled| enabled.value),
+            log_format,
+            access_log,
+            timeouts,
+        })
+    })
+}
+
+/// Said, not skipped: whoever wrote the section counts on certificates that this version does not fetch.
+fn refuse_acme(root: &mut Table<'_>) {
+    let Some(mut acme) = root.table("acme") else { return };
+    acme.problems().add_with_hint(
+        acme.place(),
+        "this version does not order certificates",
+        "name files in `[[certificate]]`, or use `[internal_ca]`",
+    );
+    for key in ["email", "directory", "ca_file"] {
+        acme.string(key);
+    }
+    acme.bool("agree_to_terms");
+}
+
+fn edge(table: Option<Table<'_>>) -> Option<Edge> {
+    let Some(mut table) = table else { return Some(Edge::default()) };
+    let default = Edge::default();
+    let http = table.parsed::<Listen>("http");
+    let https = table.parsed::<SocketAddr>("https");
+    let public_https_port = table.integer::<u16>("public_https_port", 1..=u16::MAX);
+    let trusted_proxies = table.parsed_list::<Network>("trusted_proxies");
+    let max_connections = table.integer::<usize>("max_connections", 1..=1_000_000);
+    Some(Edge {
+        http: http.map_or(default.http, |listen| listen.value),
+        https: https.map_or(default.https, |address| address.value),
+        public_https_port: public_https_port.map(|port| port.value),
+        trusted_proxies: trusted_proxies.unwrap_or_default().into_iter().map(|network| network.value.0).collect(),
+        max_connections: max_connections.map_or(default.max_connections, |count| count.value),
+    })
+}
+
+/// A network, or one address.
+struct Network(IpNet);
+
+impl std::str::FromStr for Network {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let address = text.parse::<std::net::IpAddr>().map(IpNet::from);
+        address.or_else(|_| text.parse()).map(Self).map_err(|_| "not an address or a network such as `192.0.2.0/24`")
+    }
+}
+
+fn certificate(mut table: Table<'_>) -> Option<CertificateFiles> {
+    let cert = table.required_string("cert");
+    let key = table.required_string("key");
+    Some(CertificateFiles { cert: cert?.value.into(), key: key?.value.into() })
+}
+
+fn log(table: Option<Table<'_>>) -> (LogFormat, AccessLog) {
+    let Some(mut table) = table else { return (LogFormat::Text, AccessLog::On) };
+    let format = table.parsed::<LogFormat>("format");
+    let access = table.bool("access");
+    let off = access.is_some_and(|access| !access.value);
+    (format.map_or(LogFormat::Text, |format| format.value), if off { AccessLog::Off } else { AccessLog::On })
+}
+
+fn timeouts(table: Option<Table<'_>>) -> Timeouts {
+    let default = Timeouts::default();
+    let Some(mut table) = table else { return default };
+    let mut read = |key, default: Duration| table.duration(key).map_or(default, |value| value.value);
+    Timeouts {
+        first_byte: read("first_byte", default.first_byte),
+        idle: read("idle", default.idle),
+        upgrade_idle: read("upgrade_idle", default.upgrade_idle),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_smallest_file_names_the_relay() {
+        let config = parse("relay.toml", "name = \"relay.example.com\"").unwrap();
+        assert_eq!(config.name.as_str(), "relay.example.com");
+        assert_eq!(config.edge, Edge::default());
+        assert!(!config.internal_ca);
+    }
+
+    #[test]
+    fn everything_can_be_set() {
+        let text = r#"
+name = "relay.example.com"
+data_dir = "/tmp/x"
+admin_socket = "/tmp/x/relay.sock"
+[edge]
+http = "off"
+https = "127.0.0.1:8443"
+public_https_port = 443
+trusted_proxies = ["10.0.0.0/8", "::1"]
+max_connections = 5
+[[certificate]]
+cert = "a.pem"
+key = "b.pem"
+[internal_ca]
+enabled = true
+[log]
+format = "json"
+access = false
+[timeouts]
+first_byte = "1s"
+"#;
+        let config = parse("relay.toml", text).unwrap();
+        assert_eq!((config.edge.http, config.edge.trusted_proxies.len()), (Listen::Off, 2));
+        assert_eq!((config.timeouts.first_byte, config.certificates.len()), (Duration::from_secs(1), 1));
+        assert_eq!((config.log_format, config.access_log), (LogFormat::Json, AccessLog::Off));
+    }
+
+    #[test]
+    fn every_mistake_is_reported_in_one_run() {
+        let text = "name = \"relay example\"\ncolour = 1\n[edge]\nhttps = \"nowhere\"\nhttp = 80\n[acme]\nemail = \"a@b.c\"\n[[certificate]]\ncert = \"a.pem\"\n";
+        let rejected = parse("relay.toml", text).unwrap_err();
+        let lines: Vec<_> = rejected.mistakes().iter().filter_map(document::Mistake::line).collect();
+        assert_eq!(lines, [1, 2, 4, 5, 6, 8], "{rejected}");
+    }
+}

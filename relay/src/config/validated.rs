@@ -1,0 +1,121 @@
+//! The relay's configuration as everything else sees it: nobody checks it again.
+
+use std::net::{Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use protocol::hostname::Hostname;
+
+/// The whole file.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    /// The relay's own hostname: what agents dial.
+    pub(crate) name: Hostname,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) admin_socket: PathBuf,
+    pub(crate) edge: Edge,
+    pub(crate) certificates: Vec<CertificateFiles>,
+    pub(crate) internal_ca: bool,
+    pub(crate) log_format: LogFormat,
+    pub(crate) access_log: AccessLog,
+    pub(crate) timeouts: Timeouts,
+}
+
+/// The public listeners.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Edge {
+    pub(crate) http: Listen,
+    /// TCP for visitors and UDP for sessions.
+    pub(crate) https: SocketAddr,
+    /// The port that visitors use, where something in front maps it to another.
+    pub(crate) public_https_port: Option<u16>,
+    pub(crate) trusted_proxies: Vec<IpNet>,
+    /// Visitor connections at once.
+    pub(crate) max_connections: usize,
+}
+
+impl Default for Edge {
+    fn default() -> Self {
+        Self {
+            http: Listen::At((Ipv6Addr::UNSPECIFIED, 80).into()),
+            https: (Ipv6Addr::UNSPECIFIED, 443).into(),
+            public_https_port: None,
+            trusted_proxies: Vec::new(),
+            max_connections: 10_000,
+        }
+    }
+}
+
+/// An address, or `off`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Listen {
+    At(SocketAddr),
+    Off,
+}
+
+impl FromStr for Listen {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "off" => Ok(Self::Off),
+            address => address.parse().map(Self::At).map_err(|_| "not an address such as `[::]:80`, nor `off`"),
+        }
+    }
+}
+
+/// A certificate that somebody else renews.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CertificateFiles {
+    pub(crate) cert: PathBuf,
+    pub(crate) key: PathBuf,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+impl FromStr for LogFormat {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err("a log is `text` or `json`"),
+        }
+    }
+}
+
+/// Whether each request leaves a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AccessLog {
+    On,
+    Off,
+}
+
+/// How long a request may stand still. None of them is over a whole body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Timeouts {
+    /// From the last byte of the request to the first of the response.
+    pub(crate) first_byte: Duration,
+    /// Between two pieces of a body.
+    pub(crate) idle: Duration,
+    /// Between two pieces of an upgraded connection.
+    pub(crate) upgrade_idle: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            first_byte: Duration::from_secs(300),
+            idle: Duration::from_secs(300),
+            upgrade_idle: Duration::from_secs(24 * 3600),
+        }
+    }
+}

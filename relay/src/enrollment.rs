@@ -1,0 +1,194 @@
+//! How a key becomes a peer, and stops being one. Every change goes to the store first and to the live sessions at once.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use protocol::control::EnrollAnswer;
+use protocol::handshake::EnrollRequest;
+use protocol::hostname::HostnamePattern;
+use protocol::id::PeerName;
+use protocol::key::{PublicKey, SecretKey};
+use protocol::token::EnrollmentToken;
+use tokio::sync::{Mutex, watch};
+
+use crate::store::{NewPeer, Peer, Redeemed, Refusal, Requested, Store, StoreError};
+use crate::tunnel::registry::Registry;
+
+/// Seconds since 1970.
+pub(crate) fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// The store, and the sessions that have to hear of its changes.
+#[derive(Debug)]
+pub(crate) struct Enrollment {
+    pub(crate) store: Store,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) secret: SecretKey,
+    /// One change after the other, so that the registry never takes an older list of peers for a newer one.
+    changing: Mutex<()>,
+    changed: watch::Sender<u64>,
+}
+
+impl Enrollment {
+    /// Loads the peers into the registry.
+    pub(crate) async fn new(store: Store, registry: Arc<Registry>, secret: SecretKey) -> Result<Self, StoreError> {
+        registry.set_peers(store.peers().await?);
+        let (changed, _) = watch::channel(0);
+        Ok(Self { store, registry, secret, changing: Mutex::new(()), changed })
+    }
+
+    /// Changes whenever a peer came or went.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    async fn refresh(&self) -> Result<(), StoreError> {
+        self.registry.set_peers(self.store.peers().await?);
+        self.changed.send_modify(|count| *count += 1);
+        Ok(())
+    }
+
+    /// Answers a device that has proven its key.
+    pub(crate) async fn ask(
+        &self,
+        key: PublicKey,
+        request: &EnrollRequest,
+        address: IpAddr,
+    ) -> Result<EnrollAnswer, StoreError> {
+        match &request.token {
+            Some(token) => {
+                let _one_at_a_time = self.changing.lock().await;
+                let redeemed = self.store.redeem_token(&token.hash(), &key, request.name.as_ref(), now()).await?;
+                self.refresh().await?;
+                Ok(redeemed_answer(redeemed))
+            }
+            None => {
+                let code = fresh_code();
+                let requested =
+                    self.store.request_enrollment(&key, request.name.as_ref(), address, &code, now()).await?;
+                Ok(requested_answer(requested))
+            }
+        }
+    }
+
+    /// Admits the device that waits with this code.
+    pub(crate) async fn approve(&self, code: &str, grant: &NewPeer) -> Result<Option<Peer>, StoreError> {
+        let _one_at_a_time = self.changing.lock().await;
+        let peer = self.store.approve(code, grant, now()).await?;
+        self.refresh().await?;
+        Ok(peer)
+    }
+
+    /// Forgets a peer; its sessions are closed before this returns.
+    pub(crate) async fn revoke(&self, name: &PeerName) -> Result<Option<Peer>, StoreError> {
+        let _one_at_a_time = self.changing.lock().await;
+        let peer = self.store.revoke_peer(name, now()).await?;
+        self.refresh().await?;
+        Ok(peer)
+    }
+
+    /// Grants hostnames to a peer; live sessions hear of it.
+    pub(crate) async fn grant(
+        &self,
+        name: &PeerName,
+        hostnames: &[HostnamePattern],
+    ) -> Result<Option<Peer>, StoreError> {
+        let _one_at_a_time = self.changing.lock().await;
+        let peer = self.store.grant(name, hostnames, now()).await?;
+        self.refresh().await?;
+        Ok(peer)
+    }
+
+    /// Takes hostnames from a peer; they are served no longer when this returns.
+    pub(crate) async fn ungrant(
+        &self,
+        name: &PeerName,
+        hostnames: &[HostnamePattern],
+    ) -> Result<Option<Peer>, StoreError> {
+        let _one_at_a_time = self.changing.lock().await;
+        let peer = self.store.ungrant(name, hostnames, now()).await?;
+        self.refresh().await?;
+        Ok(peer)
+    }
+
+    /// A new token, and the id that it is listed by.
+    pub(crate) async fn create_token(
+        &self,
+        grant: &NewPeer,
+        lifetime_s: u64,
+    ) -> Result<(i64, EnrollmentToken), StoreError> {
+        let token = EnrollmentToken::new(process::random::bytes(), self.secret.public());
+        let now = now();
+        let expires = now.saturating_add_unsigned(lifetime_s);
+        let id = self.store.create_token(&token.hash(), grant, now, expires).await?;
+        Ok((id, token))
+    }
+}
+
+/// One answer for a token that is unknown, expired, revoked or used: nobody learns which.
+fn redeemed_answer(redeemed: Redeemed) -> EnrollAnswer {
+    match redeemed {
+        Redeemed::Enrolled(peer) => accepted(peer),
+        Redeemed::Refused => EnrollAnswer::Refused {
+            reason: "the token is not valid: it may be used, expired or revoked; `relay token create` makes another"
+                .into(),
+        },
+    }
+}
+
+fn requested_answer(requested: Requested) -> EnrollAnswer {
+    let refused = |reason: &str| EnrollAnswer::Refused { reason: reason.into() };
+    match requested {
+        Requested::Already(peer) => accepted(peer),
+        Requested::Pending(pending) => EnrollAnswer::Pending {
+            code: pending.code,
+            expires_in_s: u64::try_from(pending.expires_at - now()).unwrap_or(0),
+        },
+        Requested::Refused(Refusal::TooMany) => {
+            refused("too many devices are waiting for approval at the relay; try again later, or enroll with a token")
+        }
+        Requested::Refused(Refusal::TooManyFromAddress) => refused(
+            "too many devices of this network are waiting for approval; try again later, or enroll with a token",
+        ),
+    }
+}
+
+/// What a device hears when it is a peer.
+pub(crate) fn accepted(peer: Peer) -> EnrollAnswer {
+    EnrollAnswer::Accepted { peer: peer.name, hostnames: peer.hostnames }
+}
+
+/// Without the characters that people mix up when they read them aloud.
+const CODE_SYMBOLS: &[u8; 31] = b"23456789abcdefghjkmnpqrstuvwxyz";
+
+/// Eight symbols and a dash: `k7mw-3xfp`.
+fn fresh_code() -> String {
+    let mut code = String::with_capacity(9);
+    while code.len() < 9 {
+        let [byte] = process::random::bytes::<1>();
+        // Of 32 values one has no symbol: drawn again, so that all are as likely.
+        if let Some(symbol) = CODE_SYMBOLS.get(usize::from(byte % 32)) {
+            code.push(char::from(*symbol));
+        }
+        if code.len() == 4 {
+            code.push('-');
+        }
+    }
+    code
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_short_and_differ() {
+        let (one, other) = (fresh_code(), fresh_code());
+        assert_ne!(one, other);
+        assert_eq!((one.len(), one.as_bytes()[4]), (9, b'-'));
+        assert!(one.bytes().all(|b| b == b'-' || CODE_SYMBOLS.contains(&b)));
+    }
+}

@@ -1,0 +1,38 @@
+//! Who may go where. A permit is the proof; forwarding takes one away.
+
+use std::net::IpAddr;
+
+use protocol::id::ServiceName;
+
+use crate::route::exposure::{Decision, Exposure, Target};
+
+/// Proof that one request of one visitor may go to one service. Cannot be copied; opening a stream consumes it.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    target: Target,
+}
+
+impl Permit {
+    /// The service that the request may go to.
+    pub(crate) fn service(&self) -> &ServiceName {
+        &self.target.service
+    }
+
+    /// The permit is used up; what is left is where it led.
+    pub(crate) fn redeem(self) -> Target {
+        self.target
+    }
+}
+
+/// The visitor may not come in.
+#[derive(Debug)]
+pub(crate) struct Denied;
+
+/// Lets a visitor through to where its path leads, or not.
+pub(crate) fn admit_visitor(exposure: &Exposure, decision: Decision, visitor: IpAddr) -> Result<Permit, Denied> {
+    if !exposure.admits(visitor) {
+        return Err(Denied);
+    }
+    let (_, target) = exposure.route(decision);
+    Ok(Permit { target: target.clone() })
+}

@@ -1,0 +1,288 @@
+//! What one session serves under one hostname, checked: routes, header rules, limits.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use ipnet::IpNet;
+use protocol::control::{Expose, HeaderEdit, Service, ServiceProtocol};
+use protocol::field::{self, FieldError};
+use protocol::hostname::HostnamePattern;
+use protocol::id::ServiceName;
+use protocol::limits;
+use protocol::path::PathPattern;
+
+use super::readings::{HasNul, readings};
+use crate::config::validated::Timeouts;
+
+/// Why an agent's wish to expose a hostname cannot be granted as it stands. Sent to the agent.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ExposureError {
+    #[error("the route `{path}` names the service `{service}`, which was not offered")]
+    UnknownService { path: PathPattern, service: ServiceName },
+    #[error("it has no routes")]
+    NoRoutes,
+    #[error("it has more than {} routes or {} header rules", limits::ROUTES, limits::HEADER_RULES)]
+    TooMany,
+    #[error("a header rule cannot be used: {0}")]
+    Field(FieldError),
+    #[error("`{0}` is not a network such as `192.0.2.0/24`")]
+    Network(String),
+}
+
+/// Where a route leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) service: ServiceName,
+    pub(crate) protocol: ServiceProtocol,
+}
+
+/// What is changed in a response.
+#[derive(Debug, Default)]
+pub(crate) struct Edit {
+    remove: Vec<HeaderName>,
+    set: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Edit {
+    fn new(wire: &HeaderEdit) -> Result<Self, FieldError> {
+        let name = |text: &str| -> Result<HeaderName, FieldError> {
+            let lower = field::check_name(text)?;
+            HeaderName::from_bytes(lower.as_bytes()).map_err(|_| FieldError::Name(lower))
+        };
+        let mut edit = Self::default();
+        for text in &wire.remove {
+            edit.remove.push(name(text)?);
+        }
+        for (text, value) in &wire.set {
+            field::check_value(text, value)?;
+            let value = HeaderValue::from_str(value).map_err(|_| FieldError::Value(text.clone()))?;
+            edit.set.push((name(text)?, value));
+        }
+        Ok(edit)
+    }
+
+    fn apply(&self, headers: &mut HeaderMap) {
+        for name in &self.remove {
+            headers.remove(name);
+        }
+        for (name, value) in &self.set {
+            headers.insert(name, value.clone());
+        }
+    }
+}
+
+/// What a path leads to: a route and the header rules that go with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Decision {
+    route: usize,
+    /// One bit a rule.
+    rules: u64,
+}
+
+/// Why a path leads nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoDecision {
+    NoRoute,
+    /// Its readings lead to different places.
+    Ambiguous,
+}
+
+/// One hostname of one session.
+#[derive(Debug)]
+pub(crate) struct Exposure {
+    pub(crate) hostname: HostnamePattern,
+    /// The heaviest first.
+    routes: Vec<(PathPattern, Target)>,
+    everywhere: Edit,
+    rules: Vec<(Vec<PathPattern>, Edit)>,
+    pub(crate) max_body: Option<u64>,
+    allow_from: Vec<IpNet>,
+    pub(crate) timeouts: Timeouts,
+}
+
+impl Exposure {
+    /// Checks what an agent asks for. `defaults` stand in for the time-outs that it does not name.
+    pub(crate) fn new(wire: &Expose, services: &[Service], defaults: Timeouts) -> Result<Self, ExposureError> {
+        if wire.routes.is_empty() {
+            return Err(ExposureError::NoRoutes);
+        }
+        if wire.routes.len() > limits::ROUTES || wire.headers.len() > limits::HEADER_RULES {
+            return Err(ExposureError::TooMany);
+        }
+        let mut rules = Vec::with_capacity(wire.headers.len());
+        for rule in &wire.headers {
+            rules.push((rule.paths.clone(), Edit::new(&rule.edit).map_err(ExposureError::Field)?));
+        }
+        Ok(Self {
+            hostname: wire.hostname.clone(),
+            routes: targets(wire, services)?,
+            everywhere: Edit::new(&wire.response_headers).map_err(ExposureError::Field)?,
+            rules,
+            max_body: wire.max_body,
+            allow_from: networks(&wire.allow_from)?,
+            timeouts: timeouts(wire, defaults),
+        })
+    }
+
+    /// Where a path leads, if all its readings lead there.
+    pub(crate) fn decide(&self, path: &str) -> Result<Decision, NoDecision> {
+        let readings = readings(path).map_err(|HasNul| NoDecision::Ambiguous)?;
+        let mut decisions = readings.iter().map(|reading| self.decide_plain(reading));
+        let first = decisions.next().flatten();
+        if decisions.any(|other| other != first) {
+            return Err(NoDecision::Ambiguous);
+        }
+        first.ok_or(NoDecision::NoRoute)
+    }
+
+    fn decide_plain(&self, plain: &[u8]) -> Option<Decision> {
+        let route = self.routes.iter().position(|(pattern, _)| pattern.matches(plain))?;
+        let applies = |(_, (paths, _)): &(usize, &(Vec<PathPattern>, Edit))| paths.iter().any(|p| p.matches(plain));
+        let rules = self.rules.iter().enumerate().filter(applies).fold(0, |bits, (at, _)| bits | 1 << at);
+        Some(Decision { route, rules })
+    }
+
+    /// The route that was decided on.
+    pub(crate) fn route(&self, decision: Decision) -> (&PathPattern, &Target) {
+        let (pattern, target) = &self.routes[decision.route];
+        (pattern, target)
+    }
+
+    /// Whether a visitor from this address may come in at all.
+    pub(crate) fn admits(&self, visitor: IpAddr) -> bool {
+        self.allow_from.is_empty() || self.allow_from.iter().any(|network| network.contains(&visitor))
+    }
+
+    /// Changes a response's header fields as the owner of the hostname asked for.
+    pub(crate) fn edit_response(&self, decision: Decision, headers: &mut HeaderMap) {
+        self.everywhere.apply(headers);
+        for (at, (_, edit)) in self.rules.iter().enumerate() {
+            if decision.rules & (1 << at) != 0 {
+                edit.apply(headers);
+            }
+        }
+    }
+
+    /// All routes, the heaviest first.
+    pub(crate) fn routes(&self) -> impl Iterator<Item = &(PathPattern, Target)> {
+        self.routes.iter()
+    }
+}
+
+fn targets(wire: &Expose, services: &[Service]) -> Result<Vec<(PathPattern, Target)>, ExposureError> {
+    let mut routes = Vec::with_capacity(wire.routes.len());
+    for route in &wire.routes {
+        let Some(service) = services.iter().find(|service| service.name == route.service) else {
+            let (path, service) = (route.path.clone(), route.service.clone());
+            return Err(ExposureError::UnknownService { path, service });
+        };
+        let target = Target { service: service.name.clone(), protocol: service.protocol };
+        routes.push((route.path.clone(), target));
+    }
+    routes.sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.weight()));
+    Ok(routes)
+}
+
+fn networks(texts: &[String]) -> Result<Vec<IpNet>, ExposureError> {
+    let network = |text: &String| -> Result<IpNet, ExposureError> {
+        let alone = text.parse::<IpAddr>().map(IpNet::from).ok();
+        alone.or_else(|| text.parse().ok()).ok_or_else(|| ExposureError::Network(text.escape_debug().collect()))
+    };
+    texts.iter().map(network).collect()
+}
+
+/// Editing sessions last: an upgraded connection is never cut in its first idle hour.
+const SHORTEST_UPGRADE_IDLE: Duration = Duration::from_secs(3600);
+const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
+
+fn timeouts(wire: &Expose, defaults: Timeouts) -> Timeouts {
+    let or = |ms: Option<u64>, default: Duration| ms.map_or(default, Duration::from_millis).min(LONGEST);
+    Timeouts {
+        first_byte: or(wire.timeouts.first_byte_ms, defaults.first_byte),
+        idle: or(wire.timeouts.idle_ms, defaults.idle),
+        upgrade_idle: or(wire.timeouts.upgrade_idle_ms, defaults.upgrade_idle).max(SHORTEST_UPGRADE_IDLE),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Koda's routes, with everything else on the dashboard.
+    fn koda() -> Exposure {
+        let expose = serde_json::json!({
+            "hostname": "koda.example.com",
+            "routes": [
+                { "path": "/*", "service": "dashboard" },
+                { "path": "/api/control-plane/*", "service": "control-plane" },
+                { "path": "/api/runtime/*", "service": "control-plane" },
+            ],
+            "response_headers": { "remove": ["Server"] },
+            "headers": [{ "paths": ["/login"], "set": { "Cache-Control": "no-store" } }],
+            "allow_from": ["192.0.2.0/24"],
+        });
+        let services = serde_json::json!([{ "name": "dashboard" }, { "name": "control-plane" }]);
+        let services: Vec<Service> = serde_json::from_value(services).unwrap();
+        Exposure::new(&serde_json::from_value(expose).unwrap(), &services, Timeouts::default()).unwrap()
+    }
+
+    fn service(path: &str) -> Result<String, NoDecision> {
+        let koda = koda();
+        koda.decide(path).map(|decision| koda.route(decision).1.service.to_string())
+    }
+
+    #[test]
+    fn the_longest_match_wins() {
+        assert_eq!(service("/").as_deref(), Ok("dashboard"));
+        assert_eq!(service("/api/runtime/x").as_deref(), Ok("control-plane"));
+        assert_eq!(service("/api/runtime").as_deref(), Ok("dashboard"));
+        assert_eq!(service("/api/%72untime/x").as_deref(), Ok("control-plane"));
+    }
+
+    #[test]
+    fn a_path_whose_readings_disagree_is_ambiguous() {
+        let doors = [
+            "/api/runtime/..%2f..%2fadmin",
+            "/api/runtime/../../admin",
+            "/x/../api/runtime/y",
+            "/api/runtime/%2e%2e/%2e%2e/admin",
+            "/api/runtime/..;/..;/admin",
+            "/api/runtime/..\\..\\admin",
+            "/api/runtime/%252e%252e%252f%252e%252e%252fadmin",
+            "//api/runtime/x",
+            "/api//runtime/x",
+            "/api%2fruntime/x",
+            "/login;x",
+            "/api/runtime%00/",
+        ];
+        for path in doors {
+            assert_eq!(service(path), Err(NoDecision::Ambiguous), "{path}");
+        }
+    }
+
+    #[test]
+    fn where_all_readings_agree_an_odd_path_passes() {
+        for path in ["/files/a%2Fb", "/a//b", "/api/runtime/a%2fb", "/a;v=1", "/x/./y"] {
+            assert!(service(path).is_ok(), "{path}");
+        }
+    }
+
+    #[test]
+    fn header_rules_follow_the_path() {
+        let koda = koda();
+        let mut headers = HeaderMap::new();
+        headers.insert("server", HeaderValue::from_static("nginx"));
+        koda.edit_response(koda.decide("/login").unwrap(), &mut headers);
+        assert_eq!((headers.get("server"), headers["cache-control"].as_bytes()), (None, &b"no-store"[..]));
+        headers.clear();
+        koda.edit_response(koda.decide("/other").unwrap(), &mut headers);
+        assert!(headers.is_empty());
+    }
+
+    #[test]
+    fn visitors_are_admitted_by_network() {
+        assert!(koda().admits("192.0.2.9".parse().unwrap()));
+        assert!(!koda().admits("198.51.100.1".parse().unwrap()));
+    }
+}

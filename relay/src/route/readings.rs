@@ -1,0 +1,234 @@
+//! What a path may mean to an origin.
+//!
+//! The relay forwards a path byte for byte, so what counts is how the origin reads it. Percent-encoded letters and
+//! digits mean themselves to everybody (RFC 3986, section 6.2.2.2). About the rest programs differ: whether `%2f`
+//! separates, `\` is a slash, `//` is one slash, `;` begins parameters, dots are resolved, and whether to decode once
+//! more. Every combination that the path gives rise to is one reading; a request is routed only where all of them lead
+//! to the same place.
+
+use std::collections::BTreeSet;
+
+/// Decoding stops here, however deep an attacker nests it.
+const DEEPEST: usize = 4;
+
+/// No program can be told a path with a NUL in it: C stops reading there.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct HasNul;
+
+/// All readings of `path` in plain form, at least one.
+pub(crate) fn readings(path: &str) -> Result<Vec<Vec<u8>>, HasNul> {
+    if is_plain(path.as_bytes()) {
+        return Ok(vec![path.as_bytes().to_vec()]);
+    }
+    let mut found = BTreeSet::new();
+    for text in decodings(path.as_bytes()) {
+        if text.contains(&Byte::Plain(0)) || text.contains(&Byte::Encoded(0)) {
+            return Err(HasNul);
+        }
+        for choice in Choice::all(&text) {
+            found.insert(choice.read(&text));
+        }
+    }
+    Ok(found.into_iter().collect())
+}
+
+/// Whether there is only one way to read the path.
+fn is_plain(path: &[u8]) -> bool {
+    let odd = |pair: &[u8]| matches!(pair, [b'/', b'/' | b'.']);
+    !path.iter().any(|b| matches!(b, b'%' | b'\\' | b';')) && !path.windows(2).any(odd)
+}
+
+/// A byte of a path, and whether it was written as `%xx`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Byte {
+    Plain(u8),
+    Encoded(u8),
+}
+
+impl Byte {
+    fn value(self) -> u8 {
+        match self {
+            Self::Plain(value) | Self::Encoded(value) => value,
+        }
+    }
+}
+
+/// The path decoded once, twice, ... until nothing changes.
+fn decodings(path: &[u8]) -> Vec<Vec<Byte>> {
+    let mut all = vec![decode(path)];
+    while all.len() < DEEPEST {
+        let last: Vec<u8> = all.last().into_iter().flatten().map(|byte| byte.value()).collect();
+        let next = decode(&last);
+        if !next.iter().any(|byte| matches!(byte, Byte::Encoded(_))) {
+            break;
+        }
+        all.push(next);
+    }
+    all
+}
+
+fn decode(mut path: &[u8]) -> Vec<Byte> {
+    let mut decoded = Vec::with_capacity(path.len());
+    while let [first, rest @ ..] = path {
+        let (byte, after) = match path {
+            [b'%', high, low, after @ ..] => match (hex(*high), hex(*low)) {
+                (Some(high), Some(low)) => (Byte::Encoded(high * 16 + low), after),
+                _ => (Byte::Plain(*first), rest),
+            },
+            _ => (Byte::Plain(*first), rest),
+        };
+        decoded.push(byte);
+        path = after;
+    }
+    decoded
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+}
+
+/// One way in which programs differ, each either taken or not.
+#[derive(Debug, Clone, Copy)]
+struct Choice {
+    encoded_slash_separates: bool,
+    backslash_is_slash: bool,
+    semicolon_begins_parameters: bool,
+    slashes_merge: bool,
+    dots_resolve: bool,
+}
+
+impl Choice {
+    /// Only the choices that make a difference for this text.
+    fn all(text: &[Byte]) -> Vec<Self> {
+        let has = |wanted: u8| text.iter().any(|byte| byte.value() == wanted);
+        let both = |relevant: bool| if relevant { &[false, true][..] } else { &[true][..] };
+        let mut all = Vec::with_capacity(8);
+        let encoded = text.contains(&Byte::Encoded(b'/')) || text.contains(&Byte::Encoded(b'\\'));
+        for &encoded_slash_separates in both(encoded) {
+            for &backslash_is_slash in both(has(b'\\')) {
+                for &semicolon_begins_parameters in both(has(b';')) {
+                    for (slashes_merge, dots_resolve) in [(false, false), (false, true), (true, false), (true, true)] {
+                        all.push(Self {
+                            encoded_slash_separates,
+                            backslash_is_slash,
+                            semicolon_begins_parameters,
+                            slashes_merge,
+                            dots_resolve,
+                        });
+                    }
+                }
+            }
+        }
+        all
+    }
+
+    fn read(self, text: &[Byte]) -> Vec<u8> {
+        let mut segments: Vec<Vec<u8>> = vec![Vec::new()];
+        let mut in_parameters = false;
+        for byte in text {
+            if self.separates(*byte) {
+                in_parameters = false;
+                segments.push(Vec::new());
+            } else if self.semicolon_begins_parameters && byte.value() == b';' {
+                in_parameters = true;
+            } else if let (false, Some(segment)) = (in_parameters, segments.last_mut()) {
+                segment.push(byte.value());
+            }
+        }
+        self.join(&segments)
+    }
+
+    fn separates(self, byte: Byte) -> bool {
+        match byte {
+            Byte::Plain(b'/') => true,
+            Byte::Encoded(b'/') => self.encoded_slash_separates,
+            Byte::Plain(b'\\') => self.backslash_is_slash,
+            // Who takes an encoded backslash for a slash takes an encoded slash for one.
+            Byte::Encoded(b'\\') => self.backslash_is_slash && self.encoded_slash_separates,
+            Byte::Plain(_) | Byte::Encoded(_) => false,
+        }
+    }
+
+    /// Puts the segments together again; the first is what stands before the leading slash: nothing.
+    fn join(self, segments: &[Vec<u8>]) -> Vec<u8> {
+        let mut kept: Vec<&[u8]> = Vec::with_capacity(segments.len());
+        let last = segments.len() - 1;
+        for (at, segment) in segments.iter().enumerate().skip(1) {
+            let dots = self.dots_resolve && matches!(segment.as_slice(), b"." | b"..");
+            if dots && segment.len() == 2 {
+                kept.pop();
+            }
+            if dots && at == last {
+                kept.push(b"");
+            }
+            if !dots && !(self.slashes_merge && segment.is_empty() && at != last) {
+                kept.push(segment);
+            }
+        }
+        let mut path = Vec::new();
+        for segment in kept {
+            path.push(b'/');
+            path.extend_from_slice(segment);
+        }
+        if path.is_empty() { b"/".to_vec() } else { path }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn texts(path: &str) -> Vec<String> {
+        readings(path).unwrap().into_iter().map(|path| String::from_utf8_lossy(&path).into_owned()).collect()
+    }
+
+    #[test]
+    fn a_plain_path_has_one_reading() {
+        for path in ["/", "/a/b", "/a.b/c", "/_next/static/x-y_z.js", "/a:b@c,d(e)"] {
+            assert_eq!(texts(path), [path]);
+        }
+    }
+
+    #[test]
+    fn encoded_letters_mean_themselves() {
+        assert_eq!(texts("/%61pi/%5Bid%5D"), ["/api/[id]"]);
+        assert_eq!(texts("/100%"), ["/100%"]);
+        assert_eq!(texts("/%zz"), ["/%zz"]);
+    }
+
+    #[test]
+    fn each_disputed_spelling_has_its_readings() {
+        let cases: [(&str, &[&str]); 9] = [
+            ("/a/../b", &["/a/../b", "/b"]),
+            ("/a//b", &["/a//b", "/a/b"]),
+            ("/a/..%2fb", &["/a/../b", "/b", "/a/..\u{2f}b"]),
+            ("/a\\..\\b", &["/a/../b", "/a\\..\\b", "/b"]),
+            ("/a/..;x/b", &["/a/../b", "/a/..;x/b", "/b"]),
+            ("/a/%252e%252e/b", &["/a/%2e%2e/b", "/b"]),
+            ("/a/%2e%2e/b", &["/a/../b", "/b"]),
+            ("/..", &["/", "/.."]),
+            ("/a%5c..%5cb", &["/b", "/a\\..\\b"]),
+        ];
+        for (path, expected) in cases {
+            let got = texts(path);
+            assert!(expected.iter().all(|one| got.iter().any(|have| have == one)), "{path}: {got:?}");
+        }
+    }
+
+    #[test]
+    fn a_nul_is_refused_however_it_is_nested() {
+        assert_eq!(readings("/a%00b"), Err(HasNul));
+        assert_eq!(readings("/a%2500b"), Err(HasNul));
+    }
+
+    proptest! {
+        #[test]
+        fn every_reading_begins_with_a_slash_and_their_number_is_bounded(path in "/[a/.;%\\\\25ecf]{0,60}") {
+            let all = readings(&path).unwrap_or_default();
+            prop_assert!(all.len() <= 4 * 32);
+            prop_assert!(all.iter().all(|reading| reading.starts_with(b"/")));
+        }
+    }
+}

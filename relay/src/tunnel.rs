@@ -1,0 +1,16 @@
+//! Sessions of agents and the streams inside them.
+//!
+//! [`listener`] accepts QUIC connections, [`establish`] lets nobody in who has not proven a key, [`enroll`] makes peers,
+//! [`session`] and its [`control`] stream are the life
+//! of one that was admitted, [`registry`] knows all of them and what they serve, [`pool`] and
+//! [`stream`] carry requests.
+
+pub(crate) mod control;
+pub(crate) mod enroll;
+pub(crate) mod establish;
+pub(crate) mod gate;
+pub(crate) mod listener;
+pub(crate) mod pool;
+pub(crate) mod registry;
+pub(crate) mod session;
+pub(crate) mod stream;

@@ -1,0 +1,108 @@
+//! The control stream of a session: takes what the agent registers, answers, and passes on news.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::{Stream, StreamExt, stream};
+use process::terminal;
+use protocol::close::SessionClose;
+use protocol::control::{Message, Register, Registered};
+use protocol::frame::{Frame, FrameKind};
+use protocol::{framed, limits};
+use quinn::{ConnectionError, RecvStream, SendStream};
+
+use super::establish::ControlStream;
+use super::registry::{Registry, Seat};
+use super::session::Session;
+
+/// How often idle streams are looked through.
+const PRUNE: Duration = Duration::from_secs(15);
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SessionEnd {
+    #[error("the connection ended")]
+    Connection(#[source] ConnectionError),
+    #[error("the control stream broke")]
+    Control(#[source] framed::ReadError),
+    #[error("the control stream took no more")]
+    Write(#[source] std::io::Error),
+    #[error("the agent sent a message that cannot be read")]
+    Malformed(#[source] serde_json::Error),
+}
+
+impl SessionEnd {
+    /// What the agent is told, where it can still be told anything.
+    fn close_code(&self) -> SessionClose {
+        match self {
+            Self::Malformed(_) | Self::Control(_) => SessionClose::Protocol,
+            Self::Connection(_) | Self::Write(_) => SessionClose::Done,
+        }
+    }
+}
+
+/// Runs until the session ends; says why, once.
+pub(crate) async fn run(mut seat: Seat, control: ControlStream) {
+    let session = Arc::clone(&seat.session);
+    let (peer, address) = (&session.peer, session.connection.remote_address());
+    tracing::info!(%peer, %address, instance = session.instance, software = session.software, "session up");
+    let end = run_inner(&mut seat, control).await;
+    drop(seat);
+    session.close(end.close_code());
+    session.drained().await;
+    tracing::info!(%peer, %address, reason = terminal::chain(&end), "session down");
+}
+
+async fn run_inner(seat: &mut Seat, control: ControlStream) -> SessionEnd {
+    let Seat { session, registry, news } = seat;
+    let ControlStream { mut send, recv } = control;
+    let mut frames = std::pin::pin!(frames(recv));
+    let mut prune = tokio::time::interval(PRUNE);
+    loop {
+        let outcome = tokio::select! {
+            frame = frames.next() => on_frame(frame, session, registry, &mut send).await,
+            Some(changed) = news.recv() => tell(&changed, session, &mut send).await,
+            _ = prune.tick() => { session.prune(Instant::now()); Ok(()) }
+            error = session.connection.closed() => Err(SessionEnd::Connection(error)),
+        };
+        if let Err(end) = outcome {
+            return end;
+        }
+    }
+}
+
+/// Reading a frame must not be cut short; as a stream, what was read stays between two polls.
+fn frames(recv: RecvStream) -> impl Stream<Item = Result<Frame, framed::ReadError>> {
+    stream::unfold(recv, |mut recv| async move {
+        Some((framed::read(&mut recv, limits::CONTROL_BODY).await, recv))
+    })
+}
+
+async fn on_frame(
+    frame: Option<Result<Frame, framed::ReadError>>,
+    session: &Session,
+    registry: &Registry,
+    send: &mut SendStream,
+) -> Result<(), SessionEnd> {
+    let frame = frame.unwrap_or(Err(framed::ReadError::Ended)).map_err(SessionEnd::Control)?;
+    if frame.kind() != Some(FrameKind::Register) {
+        tracing::debug!(peer = %session.peer, kind = frame.number, "a frame of a kind that is not for the relay");
+        return Ok(());
+    }
+    match Register::from_frame(&frame).map_err(SessionEnd::Malformed)? {
+        Some(wish) => tell(&registry.register(session.id, wish), session, send).await,
+        None => Ok(()),
+    }
+}
+
+async fn tell(answer: &Registered, session: &Session, send: &mut SendStream) -> Result<(), SessionEnd> {
+    for state in &answer.hostnames {
+        let hostname = &state.hostname;
+        match &state.refused {
+            None => tracing::info!(peer = %session.peer, %hostname, "serving"),
+            Some(reason) => tracing::warn!(peer = %session.peer, %hostname, reason, "not served"),
+        }
+    }
+    let frame = answer.to_frame().map_err(SessionEnd::Malformed)?;
+    framed::write(send, &frame).await.map_err(SessionEnd::Write)
+}

@@ -1,0 +1,236 @@
+//! All sessions, the peers that may have one, and the route table that follows from both.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use arc_swap::ArcSwap;
+use protocol::close::SessionClose;
+use protocol::control::{Expose, HostnameState, Register, Registered};
+use protocol::handshake::SessionHello;
+use protocol::key::PublicKey;
+use protocol::limits;
+use quinn::Connection;
+use tokio::sync::mpsc;
+
+use super::pool::lock;
+use super::session::{Identity, Session};
+use crate::config::validated::Timeouts;
+use crate::route::exposure::Exposure;
+use crate::route::table::{RouteTable, Serving};
+use crate::store::Peer;
+
+/// Sessions at once, of all peers and of one.
+const MOST_SESSIONS: usize = 1024;
+const MOST_SESSIONS_OF_A_PEER: usize = 16;
+/// Unasked answers that wait for an agent which does not read.
+const NEWS: usize = 8;
+
+pub(crate) type Routes = RouteTable<Arc<Session>>;
+
+/// A session's place in the registry, given up when dropped.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    pub(crate) session: Arc<Session>,
+    pub(crate) registry: Arc<Registry>,
+    /// Answers that nobody asked for, after grants changed.
+    pub(crate) news: mpsc::Receiver<Registered>,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.registry.leave(self.session.id);
+    }
+}
+
+/// Readers take a snapshot of the routes; every change makes a new one.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    routes: ArcSwap<Routes>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    peers: HashMap<PublicKey, Peer>,
+    sessions: HashMap<u64, Live>,
+    next_id: u64,
+    timeouts: Timeouts,
+}
+
+/// A session and what it asks for.
+#[derive(Debug)]
+struct Live {
+    session: Arc<Session>,
+    wish: Register,
+    serving: Vec<Arc<Serving<Arc<Session>>>>,
+    answer: Registered,
+}
+
+impl Registry {
+    pub(crate) fn new(timeouts: Timeouts) -> Self {
+        let state = State { peers: HashMap::new(), sessions: HashMap::new(), next_id: 1, timeouts };
+        Self { routes: ArcSwap::from_pointee(state.routes()), state: Mutex::new(state) }
+    }
+
+    pub(crate) fn routes(&self) -> arc_swap::Guard<Arc<Routes>> {
+        self.routes.load()
+    }
+
+    /// Who has this key.
+    pub(crate) fn peer(&self, key: &PublicKey) -> Option<Peer> {
+        lock(&self.state).peers.get(key).cloned()
+    }
+
+    /// All sessions, the oldest first.
+    pub(crate) fn sessions(&self) -> Vec<Arc<Session>> {
+        let mut all: Vec<_> = lock(&self.state).sessions.values().map(|live| Arc::clone(&live.session)).collect();
+        all.sort_by_key(|session| session.id);
+        all
+    }
+
+    /// Takes the peers as the store has them now: sessions of those that are gone end, and every wish is judged anew.
+    pub(crate) fn set_peers(&self, peers: Vec<Peer>) {
+        let mut state = lock(&self.state);
+        state.peers = peers.into_iter().map(|peer| (peer.key, peer)).collect();
+        let State { peers, sessions, .. } = &mut *state;
+        sessions.retain(|_, live| {
+            let enrolled = peers.contains_key(&live.session.key);
+            if !enrolled {
+                live.session.close(SessionClose::Revoked);
+            }
+            enrolled
+        });
+        state.judge_all();
+        self.routes.store(Arc::new(state.routes()));
+    }
+
+    /// From now on these time-outs stand in for those that an exposure does not name.
+    pub(crate) fn set_timeouts(&self, timeouts: Timeouts) {
+        let mut state = lock(&self.state);
+        state.timeouts = timeouts;
+        state.judge_all();
+        self.routes.store(Arc::new(state.routes()));
+    }
+
+    /// Begins the session of a proven key. A session of the same instance ends: it is what is left of a lost
+    /// connection.
+    pub(crate) fn admit(
+        self: &Arc<Self>,
+        key: PublicKey,
+        hello: &SessionHello,
+        connection: Connection,
+    ) -> Result<Seat, SessionClose> {
+        let mut state = lock(&self.state);
+        let peer = state.peers.get(&key).map(|peer| peer.name.clone()).ok_or(SessionClose::NotEnrolled)?;
+        let instance = shortened(&hello.instance);
+        state.supersede(&key, &instance);
+        let of_peer = state.sessions.values().filter(|live| live.session.key == key).count();
+        if of_peer >= MOST_SESSIONS_OF_A_PEER || state.sessions.len() >= MOST_SESSIONS {
+            return Err(SessionClose::Busy);
+        }
+        let id = state.next_id;
+        state.next_id += 1;
+        let (sender, news) = mpsc::channel(NEWS);
+        let who = Identity { peer, key, instance, software: shortened(&hello.software) };
+        let session = Arc::new(Session::new(id, who, connection, sender));
+        let live = Live {
+            session: Arc::clone(&session),
+            wish: Register::default(),
+            serving: Vec::new(),
+            answer: Registered::default(),
+        };
+        state.sessions.insert(id, live);
+        self.routes.store(Arc::new(state.routes()));
+        Ok(Seat { session, registry: Arc::clone(self), news })
+    }
+
+    /// Takes a session's wish in place of its earlier one.
+    pub(crate) fn register(&self, session: u64, wish: Register) -> Registered {
+        let mut state = lock(&self.state);
+        let State { peers, sessions, timeouts, .. } = &mut *state;
+        let Some(live) = sessions.get_mut(&session) else { return Registered::default() };
+        live.wish = wish;
+        live.judge(peers, *timeouts);
+        let answer = live.answer.clone();
+        self.routes.store(Arc::new(state.routes()));
+        answer
+    }
+
+    fn leave(&self, session: u64) {
+        let mut state = lock(&self.state);
+        if state.sessions.remove(&session).is_some() {
+            self.routes.store(Arc::new(state.routes()));
+        }
+    }
+}
+
+/// What an agent says of itself goes to logs and lists.
+fn shortened(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(80).collect()
+}
+
+impl State {
+    fn routes(&self) -> Routes {
+        let granted = self.peers.values().flat_map(|peer| peer.hostnames.iter().cloned()).collect();
+        let mut lives: Vec<&Live> = self.sessions.values().collect();
+        lives.sort_by_key(|live| live.session.id);
+        RouteTable::new(lives.into_iter().flat_map(|live| live.serving.iter().cloned()), granted)
+    }
+
+    fn supersede(&mut self, key: &PublicKey, instance: &str) {
+        self.sessions.retain(|_, live| {
+            let same = live.session.key == *key && live.session.instance == instance;
+            if same {
+                live.session.close(SessionClose::Superseded);
+            }
+            !same
+        });
+    }
+
+    /// Judges every wish again and tells the agents for which something changed.
+    fn judge_all(&mut self) {
+        for live in self.sessions.values_mut() {
+            let before = live.answer.clone();
+            live.judge(&self.peers, self.timeouts);
+            // An agent that does not read its news hears it when it registers again.
+            if live.answer != before && live.session.news.try_send(live.answer.clone()).is_err() {
+                tracing::debug!(peer = %live.session.peer, "the agent does not read its control stream");
+            }
+        }
+    }
+}
+
+impl Live {
+    fn judge(&mut self, peers: &HashMap<PublicKey, Peer>, timeouts: Timeouts) {
+        self.serving.clear();
+        self.answer = Registered { revision: self.wish.revision, hostnames: Vec::new() };
+        let Some(peer) = peers.get(&self.session.key) else { return };
+        for expose in &self.wish.expose {
+            let refused = match self.exposure(peer, expose, timeouts) {
+                Ok(exposure) => {
+                    let session = Arc::clone(&self.session);
+                    self.serving.push(Arc::new(Serving { exposure, session }));
+                    None
+                }
+                Err(reason) => Some(reason),
+            };
+            self.answer.hostnames.push(HostnameState { hostname: expose.hostname.clone(), refused });
+        }
+    }
+
+    fn exposure(&self, peer: &Peer, expose: &Expose, timeouts: Timeouts) -> Result<Exposure, String> {
+        if !peer.hostnames.iter().any(|granted| granted.covers(&expose.hostname)) {
+            let (peer, hostname) = (&peer.name, &expose.hostname);
+            return Err(format!(
+                "`{hostname}` is not granted to `{peer}`; on the relay: relay peer grant {peer} --hostname {hostname}"
+            ));
+        }
+        if self.serving.len() >= limits::EXPOSES {
+            return Err(format!("more than {} hostnames in one session", limits::EXPOSES));
+        }
+        if self.serving.iter().any(|other| other.exposure.hostname == expose.hostname) {
+            return Err(format!("`{}` is exposed twice", expose.hostname));
+        }
+        Exposure::new(expose, &self.wish.services, timeouts).map_err(|error| error.to_string())
+    }
+}

@@ -1,0 +1,254 @@
+//! The authenticated life of one agent's connection: its control stream, and requests sent through it.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use protocol::close::SessionClose;
+use protocol::control::{Registered, ServiceProtocol};
+use protocol::id::{PeerName, RequestId, ServiceName};
+use protocol::key::PublicKey;
+use protocol::stream::StreamHeader;
+use quinn::{Connection, VarInt};
+use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
+
+use super::pool::{Http1Stream, Http2Stream, Pool, RequestBody, lock};
+use super::stream::{FailureCell, StreamFailure, TunnelStream};
+use crate::policy::Permit;
+
+/// The agent has to let another stream in within this time.
+const OPENING: Duration = Duration::from_secs(10);
+
+/// Largest head of an origin's response, in bytes.
+const RESPONSE_HEAD: usize = 256 * 1024;
+
+/// What the visitor's side of a request is called in the stream's header.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asker {
+    pub(crate) visitor: SocketAddr,
+    pub(crate) request: RequestId,
+}
+
+/// Why a request got no response.
+#[derive(Debug)]
+pub(crate) struct SendFailure {
+    pub(crate) reason: FailureReason,
+    /// The request, where not one byte of it has left.
+    pub(crate) unsent: Option<Box<Request<RequestBody>>>,
+    /// The stream had served an earlier request, and may have been closing.
+    pub(crate) reused: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FailureReason {
+    #[error("the stream to the service broke")]
+    Stream(#[source] StreamFailure),
+    #[error("the agent let no further stream in for {} s", OPENING.as_secs())]
+    Busy,
+    #[error("the exchange with the origin failed")]
+    Http(#[source] hyper::Error),
+}
+
+/// A response, and the stream that carries it back.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) response: Response<Incoming>,
+    pub(crate) lease: Lease,
+}
+
+/// Gives a stream back to its pool once the response was read to its end; dropped before that, the stream is closed.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    stream: Option<(Http1Stream, Arc<Pool>)>,
+    failure: FailureCell,
+}
+
+impl Lease {
+    pub(crate) fn finished(&mut self) {
+        if let Some((stream, pool)) = self.stream.take() {
+            pool.put(stream);
+        }
+    }
+
+    /// What broke the stream while the response came in.
+    pub(crate) fn failure(&self) -> Option<StreamFailure> {
+        self.failure.failure()
+    }
+}
+
+/// One agent's session. Closing its connection ends everything in it.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) id: u64,
+    pub(crate) peer: PeerName,
+    pub(crate) key: PublicKey,
+    /// Which of the peer's processes this is.
+    pub(crate) instance: String,
+    pub(crate) software: String,
+    pub(crate) since: Instant,
+    pub(crate) connection: Connection,
+    /// Answers for the agent that nobody asked for, after grants changed.
+    pub(crate) news: mpsc::Sender<Registered>,
+    pools: Mutex<HashMap<ServiceName, Arc<Pool>>>,
+    tasks: TaskTracker,
+}
+
+/// Who a session belongs to.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    pub(crate) peer: PeerName,
+    pub(crate) key: PublicKey,
+    pub(crate) instance: String,
+    pub(crate) software: String,
+}
+
+impl Session {
+    pub(crate) fn new(id: u64, who: Identity, connection: Connection, news: mpsc::Sender<Registered>) -> Self {
+        let Identity { peer, key, instance, software } = who;
+        let since = Instant::now();
+        let (pools, tasks) = (Mutex::default(), TaskTracker::new());
+        Self { id, peer, key, instance, software, since, connection, news, pools, tasks }
+    }
+
+    pub(crate) fn close(&self, code: SessionClose) {
+        self.connection.close(VarInt::from_u32(code.number()), code.to_string().as_bytes());
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.connection.close_reason().is_none()
+    }
+
+    /// Waits for the tasks of all streams; they end soon after the connection.
+    pub(crate) async fn drained(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    pub(crate) fn prune(&self, now: Instant) {
+        lock(&self.pools).values().for_each(|pool| pool.prune(now));
+    }
+
+    fn pool(&self, service: &ServiceName) -> Arc<Pool> {
+        let mut pools = lock(&self.pools);
+        if let Some(pool) = pools.get(service) {
+            return Arc::clone(pool);
+        }
+        Arc::clone(pools.entry(service.clone()).or_default())
+    }
+
+    /// Sends one request to the service of the permit, over an idle stream where `fresh` does not forbid it.
+    pub(crate) async fn send(
+        &self,
+        permit: Permit,
+        asker: Asker,
+        request: Request<RequestBody>,
+        fresh: bool,
+    ) -> Result<Answer, SendFailure> {
+        let target = permit.redeem();
+        match target.protocol {
+            ServiceProtocol::Http1 => self.send_http1(&target.service, asker, request, fresh).await,
+            ServiceProtocol::H2c => self.send_http2(&target.service, asker, request).await,
+        }
+    }
+
+    async fn send_http1(
+        &self,
+        service: &ServiceName,
+        asker: Asker,
+        request: Request<RequestBody>,
+        fresh: bool,
+    ) -> Result<Answer, SendFailure> {
+        let pool = self.pool(service);
+        let idle = if fresh { None } else { pool.take() };
+        let reused = idle.is_some();
+        let mut stream = match idle {
+            Some(stream) => stream,
+            None => match self.open_http1(service, asker).await {
+                Ok(stream) => stream,
+                Err(reason) => return Err(SendFailure { reason, unsent: Some(Box::new(request)), reused }),
+            },
+        };
+        match stream.sender.try_send_request(request).await {
+            Ok(response) => {
+                let failure = stream.failure.clone();
+                Ok(Answer { response, lease: Lease { stream: Some((stream, pool)), failure } })
+            }
+            Err(mut error) => {
+                let unsent = error.take_message().map(Box::new);
+                Err(SendFailure { reason: reason(&stream.failure, error.into_error()), unsent, reused })
+            }
+        }
+    }
+
+    async fn send_http2(
+        &self,
+        service: &ServiceName,
+        asker: Asker,
+        request: Request<RequestBody>,
+    ) -> Result<Answer, SendFailure> {
+        let pool = self.pool(service);
+        let shared = pool.shared();
+        let reused = shared.is_some();
+        let mut stream = match shared {
+            Some(stream) => stream,
+            None => match self.open_http2(service, asker).await {
+                Ok(stream) => {
+                    pool.share(stream.clone());
+                    stream
+                }
+                Err(reason) => return Err(SendFailure { reason, unsent: Some(Box::new(request)), reused }),
+            },
+        };
+        match stream.sender.try_send_request(request).await {
+            Ok(response) => Ok(Answer { response, lease: Lease { stream: None, failure: stream.failure } }),
+            Err(mut error) => {
+                let unsent = error.take_message().map(Box::new);
+                Err(SendFailure { reason: reason(&stream.failure, error.into_error()), unsent, reused })
+            }
+        }
+    }
+
+    async fn open(&self, service: &ServiceName, asker: Asker) -> Result<TunnelStream, FailureReason> {
+        let lost = FailureReason::Stream(StreamFailure::SessionLost);
+        let opened = tokio::time::timeout(OPENING, self.connection.open_bi()).await;
+        let Ok((mut send, recv)) = opened.map_err(|_| FailureReason::Busy)? else { return Err(lost) };
+        let header = StreamHeader { service: service.clone(), visitor: asker.visitor, request: asker.request };
+        if send.write_all(&header.encode()).await.is_err() {
+            return Err(lost);
+        }
+        Ok(TunnelStream::new(send, recv))
+    }
+
+    async fn open_http1(&self, service: &ServiceName, asker: Asker) -> Result<Http1Stream, FailureReason> {
+        let stream = self.open(service, asker).await?;
+        let failure = stream.failure_cell();
+        let mut builder = http1::Builder::new();
+        builder.max_header_size(RESPONSE_HEAD).max_headers(512);
+        let opened = builder.handshake(TokioIo::new(stream)).await;
+        let (sender, connection) = opened.map_err(|error| reason(&failure, error))?;
+        // Its error reaches whoever waits for the response; an idle stream's end is nobody's loss.
+        self.tasks.spawn(async move { drop(connection.with_upgrades().await) });
+        Ok(Http1Stream { sender, failure })
+    }
+
+    async fn open_http2(&self, service: &ServiceName, asker: Asker) -> Result<Http2Stream, FailureReason> {
+        let stream = self.open(service, asker).await?;
+        let failure = stream.failure_cell();
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder.timer(TokioTimer::new()).adaptive_window(true).max_header_list_size(64 * 1024);
+        let opened = builder.handshake(TokioIo::new(stream)).await;
+        let (sender, connection) = opened.map_err(|error| reason(&failure, error))?;
+        self.tasks.spawn(async move { drop(connection.await) });
+        Ok(Http2Stream { sender, failure })
+    }
+}
+
+fn reason(failure: &FailureCell, error: hyper::Error) -> FailureReason {
+    failure.failure().map_or(FailureReason::Http(error), FailureReason::Stream)
+}
