@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use process::document::{self, Rejected, Table};
+use process::logging::LogFormat;
 use protocol::hostname::Hostname;
 
-use self::validated::{AccessLog, CertificateFiles, Config, Edge, Listen, LogFormat, Timeouts};
+use self::validated::{CertificateFiles, Config, Edge, Listen, Timeouts};
 
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
+pub(crate) enum ConfigError {
     #[error("`{}` cannot be read", .path.display())]
     Unreadable {
         path: PathBuf,
@@ -83,7 +84,11 @@ fn edge(table: Option<Table<'_>>) -> Option<Edge> {
         http: http.map_or(default.http, |listen| listen.value),
         https: https.map_or(default.https, |address| address.value),
         public_https_port: public_https_port.map(|port| port.value),
-        trusted_proxies: trusted_proxies.unwrap_or_default().into_iter().map(|network| network.value.0).collect(),
+        trusted_proxies: trusted_proxies
+            .into_iter()
+            .flat_map(|all| all.value)
+            .map(|network| network.value.0)
+            .collect(),
         max_connections: max_connections.map_or(default.max_connections, |count| count.value),
     })
 }
@@ -96,7 +101,10 @@ impl std::str::FromStr for Network {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let address = text.parse::<std::net::IpAddr>().map(IpNet::from);
-        address.or_else(|_| text.parse()).map(Self).map_err(|_| "not an address or a network such as `192.0.2.0/24`")
+        address
+            .or_else(|_| text.parse())
+            .map(Self)
+            .map_err(|_| "not an address or a network such as `192.0.2.0/24`")
     }
 }
 
@@ -106,12 +114,11 @@ fn certificate(mut table: Table<'_>) -> Option<CertificateFiles> {
     Some(CertificateFiles { cert: cert?.value.into(), key: key?.value.into() })
 }
 
-fn log(table: Option<Table<'_>>) -> (LogFormat, AccessLog) {
-    let Some(mut table) = table else { return (LogFormat::Text, AccessLog::On) };
+fn log(table: Option<Table<'_>>) -> (LogFormat, bool) {
+    let Some(mut table) = table else { return (LogFormat::default(), true) };
     let format = table.parsed::<LogFormat>("format");
     let access = table.bool("access");
-    let off = access.is_some_and(|access| !access.value);
-    (format.map_or(LogFormat::Text, |format| format.value), if off { AccessLog::Off } else { AccessLog::On })
+    (format.map_or(LogFormat::default(), |format| format.value), access.is_none_or(|access| access.value))
 }
 
 fn timeouts(table: Option<Table<'_>>) -> Timeouts {
@@ -163,7 +170,7 @@ first_byte = "1s"
         let config = parse("relay.toml", text).unwrap();
         assert_eq!((config.edge.http, config.edge.trusted_proxies.len()), (Listen::Off, 2));
         assert_eq!((config.timeouts.first_byte, config.certificates.len()), (Duration::from_secs(1), 1));
-        assert_eq!((config.log_format, config.access_log), (LogFormat::Json, AccessLog::Off));
+        assert_eq!((config.log_format, config.access_log), (LogFormat::Json, false));
     }
 
     #[test]

@@ -34,7 +34,11 @@ pub(crate) struct Enrollment {
 
 impl Enrollment {
     /// Loads the peers into the registry.
-    pub(crate) async fn new(store: Store, registry: Arc<Registry>, secret: SecretKey) -> Result<Self, StoreError> {
+    pub(crate) async fn new(
+        store: Store,
+        registry: Arc<Registry>,
+        secret: SecretKey,
+    ) -> Result<Self, StoreError> {
         registry.set_peers(store.peers().await?);
         let (changed, _) = watch::channel(0);
         Ok(Self { store, registry, secret, changing: Mutex::new(()), changed })
@@ -61,7 +65,8 @@ impl Enrollment {
         match &request.token {
             Some(token) => {
                 let _one_at_a_time = self.changing.lock().await;
-                let redeemed = self.store.redeem_token(&token.hash(), &key, request.name.as_ref(), now()).await?;
+                let redeemed =
+                    self.store.redeem_token(&token.hash(), &key, request.name.as_ref(), now()).await?;
                 self.refresh().await?;
                 Ok(redeemed_answer(redeemed))
             }
@@ -114,6 +119,14 @@ impl Enrollment {
         Ok(peer)
     }
 
+    /// Notes that a peer was here. That the store is away harms no session.
+    pub(crate) async fn seen(&self, key: &PublicKey) {
+        let Some(peer) = self.registry.peer(key) else { return };
+        if let Err(error) = self.store.seen(peer.id, now()).await {
+            tracing::warn!(peer = %peer.name, error = process::terminal::chain(&error), "not noted as seen");
+        }
+    }
+
     /// A new token, and the id that it is listed by.
     pub(crate) async fn create_token(
         &self,
@@ -147,9 +160,9 @@ fn requested_answer(requested: Requested) -> EnrollAnswer {
             code: pending.code,
             expires_in_s: u64::try_from(pending.expires_at - now()).unwrap_or(0),
         },
-        Requested::Refused(Refusal::TooMany) => {
-            refused("too many devices are waiting for approval at the relay; try again later, or enroll with a token")
-        }
+        Requested::Refused(Refusal::TooMany) => refused(
+            "too many devices are waiting for approval at the relay; try again later, or enroll with a token",
+        ),
         Requested::Refused(Refusal::TooManyFromAddress) => refused(
             "too many devices of this network are waiting for approval; try again later, or enroll with a token",
         ),

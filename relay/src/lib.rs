@@ -1,1 +1,23 @@
-//! x
+//! Adit's public side. The life of a request, in the order of the modules:
+//!
+//! 1. [`config`] says which addresses and certificates there are.
+//! 2. [`edge`] accepts a visitor and finishes TLS.
+//! 3. [`ingress`] reads a request, and asks [`route`] which service its path leads to and [`policy`] for a permit.
+//! 4. [`tunnel`] takes the permit and carries the request to the agent over a stream of its session.
+//! 5. [`enrollment`] decides who may have a session, and remembers it in the [`store`].
+//! 6. [`relay`] starts and stops all of it; [`admin`] answers the commands of [`cli`] while it runs.
+
+mod admin;
+pub mod cli;
+mod config;
+mod edge;
+mod enrollment;
+mod ingress;
+mod policy;
+mod relay;
+mod route;
+mod store;
+mod tunnel;
+
+/// This program's version.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");

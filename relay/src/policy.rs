@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use protocol::control::ServiceProtocol;
 use protocol::id::ServiceName;
 
 use crate::route::exposure::{Decision, Exposure, Target};
@@ -18,6 +19,11 @@ impl Permit {
         &self.target.service
     }
 
+    /// What is spoken with that service.
+    pub(crate) fn protocol(&self) -> ServiceProtocol {
+        self.target.protocol
+    }
+
     /// The permit is used up; what is left is where it led.
     pub(crate) fn redeem(self) -> Target {
         self.target
@@ -29,7 +35,11 @@ impl Permit {
 pub(crate) struct Denied;
 
 /// Lets a visitor through to where its path leads, or not.
-pub(crate) fn admit_visitor(exposure: &Exposure, decision: Decision, visitor: IpAddr) -> Result<Permit, Denied> {
+pub(crate) fn admit_visitor(
+    exposure: &Exposure,
+    decision: Decision,
+    visitor: IpAddr,
+) -> Result<Permit, Denied> {
     if !exposure.admits(visitor) {
         return Err(Denied);
     }

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use process::logging::LogFormat;
 use protocol::hostname::Hostname;
 
 /// The whole file.
@@ -19,7 +20,8 @@ pub(crate) struct Config {
     pub(crate) certificates: Vec<CertificateFiles>,
     pub(crate) internal_ca: bool,
     pub(crate) log_format: LogFormat,
-    pub(crate) access_log: AccessLog,
+    /// Whether each request leaves a line.
+    pub(crate) access_log: bool,
     pub(crate) timeouts: Timeouts,
 }
 
@@ -61,7 +63,9 @@ impl FromStr for Listen {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
             "off" => Ok(Self::Off),
-            address => address.parse().map(Self::At).map_err(|_| "not an address such as `[::]:80`, nor `off`"),
+            address => {
+                address.parse().map(Self::At).map_err(|_| "not an address such as `[::]:80`, nor `off`")
+            }
         }
     }
 }
@@ -71,32 +75,6 @@ impl FromStr for Listen {
 pub(crate) struct CertificateFiles {
     pub(crate) cert: PathBuf,
     pub(crate) key: PathBuf,
-}
-
-/// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum LogFormat {
-    Text,
-    Json,
-}
-
-impl FromStr for LogFormat {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "text" => Ok(Self::Text),
-            "json" => Ok(Self::Json),
-            _ => Err("a log is `text` or `json`"),
-        }
-    }
-}
-
-/// Whether each request leaves a line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum AccessLog {
-    On,
-    Off,
 }
 
 /// How long a request may stand still. None of them is over a whole body.

@@ -50,9 +50,8 @@ pub(crate) fn load_pair(cert: &Path, key: &Path) -> Result<CertifiedKey, CertErr
         let path = path.to_owned();
         move |source| CertError::Pem { path, source }
     };
-    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(cert)
-        .and_then(Iterator::collect)
-        .map_err(pem(cert))?;
+    let chain: Vec<CertificateDer<'static>> =
+        CertificateDer::pem_file_iter(cert).and_then(Iterator::collect).map_err(pem(cert))?;
     if chain.is_empty() {
         return Err(CertError::Empty(cert.to_owned()));
     }

@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use process::private_file::{self, PrivateFileError};
 use protocol::hostname::HostnamePattern;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
 };
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::PrivateKeyDer;
@@ -79,7 +80,10 @@ impl InternalCa {
         }
         match self.sign(name, now) {
             Ok(certificate) => {
-                let leaf = Leaf { certificate: Arc::clone(&certificate), renew_at: now + LEAF_LIFETIME - LEAF_MARGIN };
+                let leaf = Leaf {
+                    certificate: Arc::clone(&certificate),
+                    renew_at: now + LEAF_LIFETIME - LEAF_MARGIN,
+                };
                 leafs.insert(name.clone(), leaf);
                 Some(certificate)
             }
@@ -129,7 +133,8 @@ fn create(key_path: &Path, root_path: &Path) -> Result<(), CaError> {
     params.not_after = now + ROOT_LIFETIME;
     let root = params.self_signed(&key)?;
     private_file::write(key_path, key.serialize_pem().as_bytes())?;
-    std::fs::write(root_path, root.pem()).map_err(|source| CaError::Root { path: root_path.to_owned(), source })
+    std::fs::write(root_path, root.pem())
+        .map_err(|source| CaError::Root { path: root_path.to_owned(), source })
 }
 
 /// A certificate that nobody signed: agents trust the relay's key, not this.

@@ -12,7 +12,7 @@ use protocol::id::ServiceName;
 use protocol::limits;
 use protocol::path::PathPattern;
 
-use super::readings::{HasNul, readings};
+use super::readings::{HasNul, is_plain, readings};
 use crate::config::validated::Timeouts;
 
 /// Why an agent's wish to expose a hostname cannot be granted as it stands. Sent to the agent.
@@ -103,7 +103,11 @@ pub(crate) struct Exposure {
 
 impl Exposure {
     /// Checks what an agent asks for. `defaults` stand in for the time-outs that it does not name.
-    pub(crate) fn new(wire: &Expose, services: &[Service], defaults: Timeouts) -> Result<Self, ExposureError> {
+    pub(crate) fn new(
+        wire: &Expose,
+        services: &[Service],
+        defaults: Timeouts,
+    ) -> Result<Self, ExposureError> {
         if wire.routes.is_empty() {
             return Err(ExposureError::NoRoutes);
         }
@@ -127,6 +131,9 @@ impl Exposure {
 
     /// Where a path leads, if all its readings lead there.
     pub(crate) fn decide(&self, path: &str) -> Result<Decision, NoDecision> {
+        if is_plain(path.as_bytes()) {
+            return self.decide_plain(path.as_bytes()).ok_or(NoDecision::NoRoute);
+        }
         let readings = readings(path).map_err(|HasNul| NoDecision::Ambiguous)?;
         let mut decisions = readings.iter().map(|reading| self.decide_plain(reading));
         let first = decisions.next().flatten();
@@ -138,7 +145,8 @@ impl Exposure {
 
     fn decide_plain(&self, plain: &[u8]) -> Option<Decision> {
         let route = self.routes.iter().position(|(pattern, _)| pattern.matches(plain))?;
-        let applies = |(_, (paths, _)): &(usize, &(Vec<PathPattern>, Edit))| paths.iter().any(|p| p.matches(plain));
+        let applies =
+            |(_, (paths, _)): &(usize, &(Vec<PathPattern>, Edit))| paths.iter().any(|p| p.matches(plain));
         let rules = self.rules.iter().enumerate().filter(applies).fold(0, |bits, (at, _)| bits | 1 << at);
         Some(Decision { route, rules })
     }
@@ -187,7 +195,9 @@ fn targets(wire: &Expose, services: &[Service]) -> Result<Vec<(PathPattern, Targ
 fn networks(texts: &[String]) -> Result<Vec<IpNet>, ExposureError> {
     let network = |text: &String| -> Result<IpNet, ExposureError> {
         let alone = text.parse::<IpAddr>().map(IpNet::from).ok();
-        alone.or_else(|| text.parse().ok()).ok_or_else(|| ExposureError::Network(text.escape_debug().collect()))
+        alone
+            .or_else(|| text.parse().ok())
+            .ok_or_else(|| ExposureError::Network(text.escape_debug().collect()))
     };
     texts.iter().map(network).collect()
 }

@@ -17,9 +17,6 @@ pub(crate) struct HasNul;
 
 /// All readings of `path` in plain form, at least one.
 pub(crate) fn readings(path: &str) -> Result<Vec<Vec<u8>>, HasNul> {
-    if is_plain(path.as_bytes()) {
-        return Ok(vec![path.as_bytes().to_vec()]);
-    }
     let mut found = BTreeSet::new();
     for text in decodings(path.as_bytes()) {
         if text.contains(&Byte::Plain(0)) || text.contains(&Byte::Encoded(0)) {
@@ -33,7 +30,7 @@ pub(crate) fn readings(path: &str) -> Result<Vec<Vec<u8>>, HasNul> {
 }
 
 /// Whether there is only one way to read the path.
-fn is_plain(path: &[u8]) -> bool {
+pub(crate) fn is_plain(path: &[u8]) -> bool {
     let odd = |pair: &[u8]| matches!(pair, [b'/', b'/' | b'.']);
     !path.iter().any(|b| matches!(b, b'%' | b'\\' | b';')) && !path.windows(2).any(odd)
 }
@@ -107,7 +104,9 @@ impl Choice {
         for &encoded_slash_separates in both(encoded) {
             for &backslash_is_slash in both(has(b'\\')) {
                 for &semicolon_begins_parameters in both(has(b';')) {
-                    for (slashes_merge, dots_resolve) in [(false, false), (false, true), (true, false), (true, true)] {
+                    for (slashes_merge, dots_resolve) in
+                        [(false, false), (false, true), (true, false), (true, true)]
+                    {
                         all.push(Self {
                             encoded_slash_separates,
                             backslash_is_slash,
@@ -181,7 +180,9 @@ mod tests {
     use super::*;
 
     fn texts(path: &str) -> Vec<String> {
-        readings(path).unwrap().into_iter().map(|path| String::from_utf8_lossy(&path).into_owned()).collect()
+        let all = readings(path).unwrap();
+        assert_eq!(is_plain(path.as_bytes()) && all.len() > 1, false, "{path}");
+        all.into_iter().map(|path| String::from_utf8_lossy(&path).into_owned()).collect()
     }
 
     #[test]

@@ -90,10 +90,14 @@ mod tests {
     use crate::config::validated::Timeouts;
 
     fn serving(hostname: &str, session: &'static str) -> Arc<Serving<&'static str>> {
-        let expose = serde_json::json!({ "hostname": hostname, "routes": [{ "path": "/*", "service": "web" }] });
+        let expose =
+            serde_json::json!({ "hostname": hostname, "routes": [{ "path": "/*", "service": "web" }] });
         let services = serde_json::from_value::<Vec<_>>(serde_json::json!([{ "name": "web" }])).unwrap();
         let expose = serde_json::from_value(expose).unwrap();
-        Arc::new(Serving { exposure: Exposure::new(&expose, &services, Timeouts::default()).unwrap(), session })
+        Arc::new(Serving {
+            exposure: Exposure::new(&expose, &services, Timeouts::default()).unwrap(),
+            session,
+        })
     }
 
     fn found(table: &RouteTable<&'static str>, hostname: &str) -> Option<Vec<&'static str>> {
@@ -118,7 +122,8 @@ mod tests {
 
     #[test]
     fn two_sessions_take_turns() {
-        let table = RouteTable::new([serving("a.example.com", "x"), serving("a.example.com", "y")], HashSet::new());
+        let table =
+            RouteTable::new([serving("a.example.com", "x"), serving("a.example.com", "y")], HashSet::new());
         let first = found(&table, "a.example.com");
         let second = found(&table, "a.example.com");
         assert_eq!((first, second), (Some(vec!["x", "y"]), Some(vec!["y", "x"])));
@@ -127,7 +132,8 @@ mod tests {
     #[test]
     fn an_exact_name_goes_before_a_wildcard_and_a_granted_name_is_offline() {
         let granted = HashSet::from(["away.example.com".parse().unwrap()]);
-        let table = RouteTable::new([serving("*.example.com", "wild"), serving("a.example.com", "a")], granted);
+        let table =
+            RouteTable::new([serving("*.example.com", "wild"), serving("a.example.com", "a")], granted);
         assert_eq!(found(&table, "a.example.com"), Some(vec!["a"]));
         assert_eq!(found(&table, "b.example.com"), Some(vec!["wild"]));
         assert_eq!(found(&table, "b.a.example.com"), None);

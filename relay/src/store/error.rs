@@ -22,7 +22,11 @@ pub(crate) enum StoreError {
     #[error("`{}` belongs to another program: it is a SQLite file, but not a store of Adit", .path.display())]
     Foreign { path: PathBuf },
     /// Written by a relay newer than this one.
-    #[error("the store `{}` has schema {found}, and this relay knows schemas up to {known}: it was written by a later version", .path.display())]
+    #[error(
+        "the store `{}` has schema {found}, and this relay knows schemas up to {known}: it was written by a later \
+         version",
+        .path.display()
+    )]
     Later { path: PathBuf, found: i64, known: i64 },
     /// One of the operations failed. Nothing was changed, unless it is the outcome of the commit that got lost.
     #[error("the store could not {operation}")]

@@ -4,8 +4,9 @@
 //! Every change is one write transaction, which also writes the [`AuditEntry`] that tells of it: after a crash, or
 //! where a caller gave up half-way, all of it happened or nothing. Moments are arguments, in seconds since 1970.
 //!
-//! [`sqlite`] opens the file, [`schema`] lays out its tables, [`row`] turns what was stored into values again; [`peers`],
-//! [`tokens`], [`enrollments`] and [`audit`] are the queries, in SQL that PostgreSQL understands as well.
+//! [`sqlite`] opens the file, [`schema`] lays out its tables, [`row`] turns what was stored into the values of
+//! [`record`] again; [`peers`], [`tokens`], [`enrollments`] and [`audit`] are the queries, in SQL that PostgreSQL
+//! understands as well.
 
 mod audit;
 mod enrollments;
@@ -29,7 +30,7 @@ use protocol::token::TokenHash;
 
 pub(crate) use self::error::StoreError;
 pub(crate) use self::record::{
-    AuditEntry, NewPeer, Peer, Pending, Redeemed, Refusal, Requested, Role, RoleError, Token, TokenState,
+    AuditEntry, NewPeer, Peer, Pending, Redeemed, Refusal, Requested, Role, Token, TokenState,
 };
 use self::sqlite::{Connection, Pools};
 
@@ -155,8 +156,8 @@ impl Store {
 
 /// Enrollments that wait for somebody's approval.
 impl Store {
-    /// Asks for this key to become a peer. The same key gets the code that it got before; `fresh_code` names a new
-    /// request, and is a secret to nobody.
+    /// Asks for this key to become a peer. The same key gets the code that it got before; `fresh_code` is for a
+    /// new request, and is what the approver will type.
     ///
     /// # Errors
     ///

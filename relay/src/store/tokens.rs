@@ -19,7 +19,8 @@ pub(super) async fn create(
     now: i64,
     expires_at: i64,
 ) -> Result<i64, Error> {
-    let insert = "INSERT INTO tokens (hash, name, role, created_at, expires_at) VALUES ($1, $2, $3, $4, $5) RETURNING id";
+    let insert = "INSERT INTO tokens (hash, name, role, created_at, expires_at) VALUES ($1, $2, $3, $4, $5) \
+                  RETURNING id";
     let id: i64 = query_scalar(insert)
         .bind(hash.as_bytes().as_slice())
         .bind(grant.name.as_ref().map(PeerName::as_str))

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use protocol::close::SessionClose;
-use protocol::framed;
 use protocol::frame::{Frame, FrameKind};
+use protocol::framed;
 use protocol::handshake::{AwaitAdmission, AwaitProof, EnrollRequest, HandshakeError, SessionWelcome};
 use protocol::key::PublicKey;
 use protocol::noise::Exporter;

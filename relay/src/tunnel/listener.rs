@@ -11,16 +11,16 @@ use protocol::key::SecretKey;
 use protocol::limits;
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{
-    Connection, Endpoint, EndpointConfig, HashedConnectionIdGenerator, Incoming, ServerConfig, TokioRuntime,
-    TransportConfig, VarInt,
+    Connection, Endpoint, EndpointConfig, Incoming, ServerConfig, TokioRuntime, TransportConfig, VarInt,
 };
+use quinn_proto::HashedConnectionIdGenerator;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::control;
 use super::enroll;
-use super::establish::{self, Established, EstablishError};
+use super::establish::{self, EstablishError, Established};
 use super::gate::{Bounds, Gate, Ticket, Verdict};
 use crate::enrollment::Enrollment;
 
@@ -65,7 +65,8 @@ pub(crate) fn endpoint(
 /// A relay that was started again has to tell agents at once that it knows their connections no longer: both what makes
 /// a reset believable and what makes a connection's id recognisable follow from the relay's key.
 fn endpoint_config(secret: &SecretKey) -> EndpointConfig {
-    let derived = |purpose: &[u8]| digest::digest(&digest::SHA256, &[purpose, secret.expose_bytes()].concat());
+    let derived =
+        |purpose: &[u8]| digest::digest(&digest::SHA256, &[purpose, secret.expose_bytes()].concat());
     let reset = derived(b"adit/1 stateless reset");
     let mut config = EndpointConfig::new(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, reset.as_ref())));
     let ids = derived(b"adit/1 connection ids");
@@ -102,7 +103,8 @@ fn socket(address: SocketAddr) -> std::io::Result<UdpSocket> {
 
 fn enlarge_buffers(socket: &Socket) {
     let socket = SockRef::from(socket);
-    let asked = socket.set_recv_buffer_size(SOCKET_BUFFER).and_then(|()| socket.set_send_buffer_size(SOCKET_BUFFER));
+    let asked =
+        socket.set_recv_buffer_size(SOCKET_BUFFER).and_then(|()| socket.set_send_buffer_size(SOCKET_BUFFER));
     let got = socket.recv_buffer_size().unwrap_or(0).min(socket.send_buffer_size().unwrap_or(0));
     if asked.is_err() || got < SOCKET_BUFFER {
         tracing::warn!(
@@ -185,7 +187,10 @@ async fn admitted(connection: Connection, established: Established, doorway: &Do
     match established {
         Established::Session { seat, control } => {
             connection.set_receive_window(VarInt::from_u32(SESSION_WINDOW));
+            let key = seat.session.key;
+            enrollment.seen(&key).await;
             control::run(seat, control).await;
+            enrollment.seen(&key).await;
         }
         Established::Enrolling { key, request, control } => {
             match doorway.waiting.enter(establish::address(&connection), true) {

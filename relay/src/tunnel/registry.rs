@@ -81,9 +81,14 @@ impl Registry {
         lock(&self.state).peers.get(key).cloned()
     }
 
+    pub(crate) fn peer_count(&self) -> usize {
+        lock(&self.state).peers.len()
+    }
+
     /// All sessions, the oldest first.
     pub(crate) fn sessions(&self) -> Vec<Arc<Session>> {
-        let mut all: Vec<_> = lock(&self.state).sessions.values().map(|live| Arc::clone(&live.session)).collect();
+        let mut all: Vec<_> =
+            lock(&self.state).sessions.values().map(|live| Arc::clone(&live.session)).collect();
         all.sort_by_key(|session| session.id);
         all
     }

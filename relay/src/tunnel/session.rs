@@ -109,7 +109,12 @@ pub(crate) struct Identity {
 }
 
 impl Session {
-    pub(crate) fn new(id: u64, who: Identity, connection: Connection, news: mpsc::Sender<Registered>) -> Self {
+    pub(crate) fn new(
+        id: u64,
+        who: Identity,
+        connection: Connection,
+        news: mpsc::Sender<Registered>,
+    ) -> Self {
         let Identity { peer, key, instance, software } = who;
         let since = Instant::now();
         let (pools, tasks) = (Mutex::default(), TaskTracker::new());
@@ -218,7 +223,8 @@ impl Session {
         let lost = FailureReason::Stream(StreamFailure::SessionLost);
         let opened = tokio::time::timeout(OPENING, self.connection.open_bi()).await;
         let Ok((mut send, recv)) = opened.map_err(|_| FailureReason::Busy)? else { return Err(lost) };
-        let header = StreamHeader { service: service.clone(), visitor: asker.visitor, request: asker.request };
+        let header =
+            StreamHeader { service: service.clone(), visitor: asker.visitor, request: asker.request };
         if send.write_all(&header.encode()).await.is_err() {
             return Err(lost);
         }

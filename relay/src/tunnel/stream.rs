@@ -32,7 +32,9 @@ impl StreamFailure {
     fn from_read(error: &ReadError) -> Self {
         match error {
             ReadError::Reset(code) => Self::from_code(*code),
-            ReadError::ConnectionLost(_) | ReadError::ClosedStream | ReadError::IllegalOrderedRead => Self::SessionLost,
+            ReadError::ConnectionLost(_) | ReadError::ClosedStream | ReadError::IllegalOrderedRead => {
+                Self::SessionLost
+            }
             ReadError::ZeroRttRejected => Self::SessionLost,
         }
     }
@@ -40,7 +42,9 @@ impl StreamFailure {
     fn from_write(error: &WriteError) -> Self {
         match error {
             WriteError::Stopped(code) => Self::from_code(*code),
-            WriteError::ConnectionLost(_) | WriteError::ClosedStream | WriteError::ZeroRttRejected => Self::SessionLost,
+            WriteError::ConnectionLost(_) | WriteError::ClosedStream | WriteError::ZeroRttRejected => {
+                Self::SessionLost
+            }
         }
     }
 }
@@ -80,7 +84,11 @@ impl TunnelStream {
 }
 
 impl AsyncRead for TunnelStream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         this.recv.poll_read_buf(cx, buf).map_err(|error| this.failure.note(StreamFailure::from_read(&error)))
     }

@@ -15,7 +15,7 @@ impl Bed {
     async fn waiting(&self, number: u8, from: &str, now: i64) -> Pending {
         match self.request(number, from, now).await {
             Requested::Pending(pending) => pending,
-            other => panic!("{other:?}"),
+            other @ (Requested::Already(_) | Requested::Refused(_)) => panic!("{other:?}"),
         }
     }
 }
@@ -45,11 +45,11 @@ async fn the_same_key_waits_with_the_same_code() {
 async fn approval_makes_the_key_a_peer() {
     let bed = Bed::new().await;
     let wished = name("home");
-    let ask = bed.store.request_enrollment(&key(1), Some(&wished), address("::1"), "ABCD-EFGH", NOW);
-    ask.await.unwrap();
+    let (key, from) = (key(1), address("::1"));
+    bed.store.request_enrollment(&key, Some(&wished), from, "ABCD-EFGH", NOW).await.unwrap();
     assert_eq!(bed.store.approve("ABCDEFGX", &host(None, &[]), NOW).await.unwrap(), None);
     let peer = bed.store.approve(" ab-cdef-gh", &host(None, &["a.example.com"]), NOW).await.unwrap().unwrap();
-    assert_eq!((&peer.name, peer.key, &peer.hostnames), (&wished, key(1), &hostnames(&["a.example.com"])));
+    assert_eq!((&peer.name, peer.key, &peer.hostnames), (&wished, key, &hostnames(&["a.example.com"])));
     assert_eq!(bed.store.pending(NOW).await.unwrap(), []);
     assert_eq!(bed.request(1, "::1", NOW).await, Requested::Already(peer));
     assert_eq!(bed.actions().await, ["admin approved home: a.example.com"]);

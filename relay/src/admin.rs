@@ -1,0 +1,309 @@
+//! Answers the commands that talk to the running relay over its socket.
+
+pub(crate) mod explain;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use protocol::hostname::{Hostname, HostnamePattern};
+use protocol::id::PeerName;
+use serde::{Deserialize, Serialize};
+
+use crate::enrollment::{Enrollment, now};
+use crate::store::{NewPeer, Peer, Role, StoreError, Token, TokenState};
+use crate::tunnel::session::Session;
+
+/// What a command asks.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Request {
+    Status,
+    TokenCreate { hostnames: Vec<HostnamePattern>, name: Option<PeerName>, lifetime_s: u64 },
+    TokenList,
+    TokenRevoke { id: i64 },
+    PeerList,
+    PeerApprove { code: String, hostnames: Vec<HostnamePattern>, name: Option<PeerName> },
+    PeerRevoke { name: PeerName },
+    PeerGrant { name: PeerName, hostnames: Vec<HostnamePattern> },
+    PeerUngrant { name: PeerName, hostnames: Vec<HostnamePattern> },
+    RouteList,
+    RouteExplain { url: String },
+    AuditList { limit: u32 },
+}
+
+/// What it gets.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Answer {
+    Status(Status),
+    Token { id: i64, token: String, expires_at: i64 },
+    Tokens(Vec<TokenRow>),
+    Peers { peers: Vec<PeerRow>, pending: Vec<PendingRow> },
+    Peer(PeerRow),
+    Routes(Vec<RouteRow>),
+    Explanation(Vec<String>),
+    Audit(Vec<AuditRow>),
+    Done,
+    Failed { message: String, hint: Option<String> },
+}
+
+/// The relay at a glance.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Status {
+    pub(crate) name: Hostname,
+    pub(crate) version: String,
+    pub(crate) https: SocketAddr,
+    pub(crate) http: Option<SocketAddr>,
+    /// What a device that enrolls without a token can compare.
+    pub(crate) fingerprint: String,
+    pub(crate) peers: usize,
+    pub(crate) sessions: Vec<SessionRow>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct SessionRow {
+    pub(crate) peer: PeerName,
+    pub(crate) instance: String,
+    pub(crate) version: String,
+    pub(crate) address: SocketAddr,
+    pub(crate) up_s: u64,
+    pub(crate) rtt_ms: u64,
+}
+
+impl SessionRow {
+    fn of(session: &Session) -> Self {
+        Self {
+            peer: session.peer.clone(),
+            instance: session.instance.clone(),
+            version: session.software.clone(),
+            address: session.connection.remote_address(),
+            up_s: session.since.elapsed().as_secs(),
+            rtt_ms: u64::try_from(session.connection.rtt().as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+/// Times are seconds since 1970.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct TokenRow {
+    pub(crate) id: i64,
+    pub(crate) state: String,
+    pub(crate) name: Option<PeerName>,
+    pub(crate) hostnames: Vec<HostnamePattern>,
+    pub(crate) created_at: i64,
+    pub(crate) expires_at: i64,
+}
+
+impl From<Token> for TokenRow {
+    fn from(token: Token) -> Self {
+        let state = match token.state {
+            TokenState::Open => "open".to_owned(),
+            TokenState::Expired => "expired".to_owned(),
+            TokenState::Revoked { .. } => "revoked".to_owned(),
+            TokenState::Used { by, .. } => format!("used by {by}"),
+        };
+        let NewPeer { name, hostnames, .. } = token.grant;
+        Self {
+            id: token.id,
+            state,
+            name,
+            hostnames,
+            created_at: token.created_at,
+            expires_at: token.expires_at,
+        }
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct PeerRow {
+    pub(crate) name: PeerName,
+    pub(crate) role: String,
+    pub(crate) hostnames: Vec<HostnamePattern>,
+    pub(crate) fingerprint: String,
+    pub(crate) enrolled_at: i64,
+    pub(crate) last_seen_at: Option<i64>,
+    /// Sessions that are up.
+    pub(crate) sessions: usize,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct PendingRow {
+    pub(crate) code: String,
+    pub(crate) wished_name: Option<PeerName>,
+    pub(crate) fingerprint: String,
+    pub(crate) address: String,
+    pub(crate) expires_at: i64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct RouteRow {
+    pub(crate) hostname: HostnamePattern,
+    pub(crate) path: String,
+    pub(crate) peer: PeerName,
+    pub(crate) service: String,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct AuditRow {
+    pub(crate) at: i64,
+    pub(crate) actor: String,
+    pub(crate) action: String,
+    pub(crate) subject: String,
+}
+
+/// What commands may see and change.
+#[derive(Debug)]
+pub(crate) struct Admin {
+    pub(crate) enrollment: Arc<Enrollment>,
+    pub(crate) name: Hostname,
+    pub(crate) https_address: SocketAddr,
+    pub(crate) http_address: Option<SocketAddr>,
+}
+
+impl Admin {
+    /// Answers one command.
+    pub(crate) async fn answer(&self, request: Request) -> Answer {
+        let answer = match request {
+            Request::Status => Ok(self.status()),
+            Request::TokenCreate { hostnames, name, lifetime_s } => {
+                self.create_token(NewPeer { name, role: Role::Host, hostnames }, lifetime_s).await
+            }
+            Request::TokenList => self.tokens().await,
+            Request::TokenRevoke { id } => self.revoke_token(id).await,
+            Request::PeerList => self.peers().await,
+            Request::PeerApprove { code, hostnames, name } => {
+                self.approve(&code, NewPeer { name, role: Role::Host, hostnames }).await
+            }
+            Request::PeerRevoke { name } => self.changed(&name, self.enrollment.revoke(&name).await),
+            Request::PeerGrant { name, hostnames } => {
+                self.changed(&name, self.enrollment.grant(&name, &hostnames).await)
+            }
+            Request::PeerUngrant { name, hostnames } => {
+                self.changed(&name, self.enrollment.ungrant(&name, &hostnames).await)
+            }
+            Request::RouteList => Ok(self.routes()),
+            Request::RouteExplain { url } => Ok(self.explain(&url)),
+            Request::AuditList { limit } => self.audit(limit).await,
+        };
+        answer.unwrap_or_else(|error| {
+            tracing::error!(error = process::terminal::chain(&error), "a command failed at the store");
+            failed(process::terminal::chain(&error), Some("nothing was changed; try again"))
+        })
+    }
+
+    fn status(&self) -> Answer {
+        let sessions = self.enrollment.registry.sessions();
+        Answer::Status(Status {
+            name: self.name.clone(),
+            version: crate::VERSION.into(),
+            https: self.https_address,
+            http: self.http_address,
+            fingerprint: self.enrollment.secret.public().fingerprint(),
+            peers: self.enrollment.registry.peer_count(),
+            sessions: sessions.iter().map(|session| SessionRow::of(session)).collect(),
+        })
+    }
+
+    async fn create_token(&self, grant: NewPeer, lifetime_s: u64) -> Result<Answer, StoreError> {
+        let (id, token) = self.enrollment.create_token(&grant, lifetime_s).await?;
+        let expires_at = now().saturating_add_unsigned(lifetime_s);
+        Ok(Answer::Token { id, token: token.expose_text().to_string(), expires_at })
+    }
+
+    async fn tokens(&self) -> Result<Answer, StoreError> {
+        let tokens = self.enrollment.store.tokens(now()).await?;
+        Ok(Answer::Tokens(tokens.into_iter().map(TokenRow::from).collect()))
+    }
+
+    async fn revoke_token(&self, id: i64) -> Result<Answer, StoreError> {
+        let revoked = self.enrollment.store.revoke_token(id, now()).await?;
+        let missing =
+            || failed(format!("no usable token has the id {id}"), Some("`relay token list` shows them"));
+        Ok(if revoked { Answer::Done } else { missing() })
+    }
+
+    async fn peers(&self) -> Result<Answer, StoreError> {
+        let (store, now) = (&self.enrollment.store, now());
+        let peers = store.peers().await?.into_iter().map(|peer| self.row(peer)).collect();
+        let pending = store.pending(now).await?.into_iter().map(|pending| PendingRow {
+            code: pending.code,
+            wished_name: pending.wished,
+            fingerprint: pending.key.fingerprint(),
+            address: pending.address.to_string(),
+            expires_at: pending.expires_at,
+        });
+        Ok(Answer::Peers { peers, pending: pending.collect() })
+    }
+
+    fn row(&self, peer: Peer) -> PeerRow {
+        let sessions = self.enrollment.registry.sessions();
+        PeerRow {
+            sessions: sessions.iter().filter(|session| session.key == peer.key).count(),
+            fingerprint: peer.key.fingerprint(),
+            name: peer.name,
+            role: peer.role.as_str().into(),
+            hostnames: peer.hostnames,
+            enrolled_at: peer.enrolled_at,
+            last_seen_at: peer.last_seen_at,
+        }
+    }
+
+    async fn approve(&self, code: &str, grant: NewPeer) -> Result<Answer, StoreError> {
+        let approved = self.enrollment.approve(code, &grant).await?;
+        Ok(approved.map_or_else(
+            || failed("no device waits with this code".into(), Some("`relay peer list` shows who waits")),
+            |peer| Answer::Peer(self.row(peer)),
+        ))
+    }
+
+    /// The peer as a change left it, or that there is none.
+    fn changed(
+        &self,
+        name: &PeerName,
+        changed: Result<Option<Peer>, StoreError>,
+    ) -> Result<Answer, StoreError> {
+        Ok(changed?.map_or_else(
+            || failed(format!("there is no peer `{name}`"), Some("`relay peer list` shows them")),
+            |peer| Answer::Peer(self.row(peer)),
+        ))
+    }
+
+    fn routes(&self) -> Answer {
+        let routes = self.enrollment.registry.routes();
+        let mut rows: Vec<RouteRow> = Vec::new();
+        for serving in routes.served() {
+            for (path, target) in serving.exposure.routes() {
+                rows.push(RouteRow {
+                    hostname: serving.exposure.hostname.clone(),
+                    path: path.to_string(),
+                    peer: serving.session.peer.clone(),
+                    service: target.service.to_string(),
+                });
+            }
+        }
+        rows.sort_by(|a, b| (&a.hostname, &a.path, &a.peer).cmp(&(&b.hostname, &b.path, &b.peer)));
+        Answer::Routes(rows)
+    }
+
+    fn explain(&self, url: &str) -> Answer {
+        match explain::explain(&self.enrollment.registry.routes(), url) {
+            Ok(lines) => Answer::Explanation(lines),
+            Err(error) => failed(error.to_string(), Some("for example `https://koda.example.com/login`")),
+        }
+    }
+
+    async fn audit(&self, limit: u32) -> Result<Answer, StoreError> {
+        let entries = self.enrollment.store.audit(limit).await?;
+        let row = |entry: crate::store::AuditEntry| AuditRow {
+            at: entry.at,
+            actor: entry.actor,
+            action: entry.action,
+            subject: entry.subject,
+        };
+        Ok(Answer::Audit(entries.into_iter().map(row).collect()))
+    }
+}
+
+fn failed(message: String, hint: Option<&str>) -> Answer {
+    Answer::Failed { message, hint: hint.map(Into::into) }
+}

@@ -1,0 +1,156 @@
+//! The commands of `relay`. Standard output is data, standard error is talk.
+
+mod arguments;
+mod output;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use process::local::{self, CallError};
+use process::shutdown::{self, Ended};
+use process::{logging, terminal};
+
+use self::arguments::{Arguments, AuditCommand, Command, PeerCommand, RouteCommand, TokenCommand};
+use crate::admin::{Answer, Request};
+use crate::config::validated::Config;
+use crate::config::{self, ConfigError};
+use crate::edge::cert::{CertError, FileCertificates};
+use crate::relay::{self, RelayError};
+
+/// Why a command ended without success.
+#[derive(Debug, thiserror::Error)]
+enum CommandError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("a certificate cannot be used")]
+    Certificate(#[source] CertError),
+    #[error(transparent)]
+    Relay(#[from] RelayError),
+    #[error("logging cannot be set up")]
+    Logging(#[from] logging::LoggingError),
+    #[error("the runtime cannot be started")]
+    Runtime(#[source] std::io::Error),
+    #[error("the running relay cannot be asked")]
+    Call(#[from] CallError),
+    #[error("{message}")]
+    Failed { message: String, hint: Option<String> },
+    #[error("standard output cannot be written")]
+    Output(#[source] std::io::Error),
+    #[error("the relay gave an answer that belongs to another command; it may be of another version")]
+    Mismatch,
+}
+
+impl CommandError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Relay(error) => error.hint(),
+            Self::Call(CallError::NotRunning { .. }) => {
+                Some("start it with `relay serve`, and give both commands the same `--config`".into())
+            }
+            Self::Call(error) => error.hint(),
+            Self::Failed { hint, .. } => hint.clone(),
+            _ => None,
+        }
+    }
+}
+
+/// Runs the command that was asked for.
+#[must_use]
+pub fn main() -> ExitCode {
+    relay::install_provider();
+    match run(Arguments::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            let report = match &error {
+                CommandError::Config(ConfigError::Rejected(rejected)) => {
+                    rejected.render(terminal::stderr_has_colour())
+                }
+                error => terminal::report(error, error.hint().as_deref()),
+            };
+            terminal::stderr_line(report);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<ExitCode, CommandError> {
+    let path = arguments.config;
+    match arguments.command {
+        Command::Serve => serve(path),
+        Command::Check => check(&path),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "relay", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Status { json } => ask(&path, &Request::Status, json),
+        Command::Token(command) => token(&path, command),
+        Command::Peer(command) => peer(&path, command),
+        Command::Route(RouteCommand::List { json }) => ask(&path, &Request::RouteList, json),
+        Command::Route(RouteCommand::Explain { url }) => ask(&path, &Request::RouteExplain { url }, false),
+        Command::Audit(AuditCommand::List { limit, json }) => ask(&path, &Request::AuditList { limit }, json),
+    }
+}
+
+fn serve(path: PathBuf) -> Result<ExitCode, CommandError> {
+    let config = config::load(&path)?;
+    logging::init(config.log_format, "info")?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CommandError::Runtime)?;
+    let ended = runtime.block_on(shutdown::run(|stop| relay::run(path, config, stop)));
+    match ended.map_err(CommandError::Runtime)? {
+        Ended::Finished(result) => result.map(|()| ExitCode::SUCCESS).map_err(CommandError::from),
+        Ended::Forced => Ok(ExitCode::FAILURE),
+    }
+}
+
+/// Reads the file and everything that it names.
+fn check(path: &Path) -> Result<ExitCode, CommandError> {
+    let config = config::load(path)?;
+    if let Err(errors) = FileCertificates::load(&config.certificates) {
+        for error in errors {
+            terminal::stderr_line(terminal::report(&CommandError::Certificate(error), None));
+        }
+        return Ok(ExitCode::FAILURE);
+    }
+    let Config { name, certificates, .. } = &config;
+    let count = certificates.len();
+    let line = format!("`{}` is right: relay `{name}`, {count} certificates from files", path.display());
+    terminal::stdout_line(line).map_err(CommandError::Output)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn token(path: &Path, command: TokenCommand) -> Result<ExitCode, CommandError> {
+    match command {
+        TokenCommand::Create { hostnames, name, expires, json } => {
+            let lifetime_s = expires.0.as_secs();
+            ask(path, &Request::TokenCreate { hostnames, name, lifetime_s }, json)
+        }
+        TokenCommand::List { json } => ask(path, &Request::TokenList, json),
+        TokenCommand::Revoke { id } => ask(path, &Request::TokenRevoke { id }, false),
+    }
+}
+
+fn peer(path: &Path, command: PeerCommand) -> Result<ExitCode, CommandError> {
+    match command {
+        PeerCommand::List { json } => ask(path, &Request::PeerList, json),
+        PeerCommand::Approve { code, hostnames, name } => {
+            ask(path, &Request::PeerApprove { code, hostnames, name }, false)
+        }
+        PeerCommand::Revoke { name } => ask(path, &Request::PeerRevoke { name }, false),
+        PeerCommand::Grant { name, hostnames } => ask(path, &Request::PeerGrant { name, hostnames }, false),
+        PeerCommand::Ungrant { name, hostnames } => {
+            ask(path, &Request::PeerUngrant { name, hostnames }, false)
+        }
+    }
+}
+
+fn ask(path: &Path, request: &Request, json: bool) -> Result<ExitCode, CommandError> {
+    let config = config::load(path)?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CommandError::Runtime)?;
+    match runtime.block_on(local::call(&config.admin_socket, request))? {
+        Answer::Failed { message, hint } => Err(CommandError::Failed { message, hint }),
+        answer => output::show(request, answer, json).map(|()| ExitCode::SUCCESS),
+    }
+}

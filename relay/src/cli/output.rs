@@ -1,0 +1,177 @@
+//! Answers as people and scripts want them.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use comfy_table::{Table, presets};
+use process::terminal::Output;
+use serde::Serialize;
+
+use super::CommandError;
+use crate::admin::{Answer, AuditRow, PeerRow, PendingRow, Request, RouteRow, Status, TokenRow};
+
+/// Prints an answer to standard output.
+pub(super) fn show(request: &Request, answer: Answer, json: bool) -> Result<(), CommandError> {
+    let text = if json { as_json(answer)? } else { as_text(request, answer) };
+    if text.is_empty() {
+        return Ok(());
+    }
+    Output::stdout().line(text).map_err(CommandError::Output)
+}
+
+fn as_json(answer: Answer) -> Result<String, CommandError> {
+    match answer {
+        Answer::Status(status) => pretty(&status),
+        Answer::Token { id, token, expires_at } => {
+            pretty(&serde_json::json!({ "id": id, "token": token, "expires_at": expires_at }))
+        }
+        Answer::Tokens(rows) => pretty(&rows),
+        Answer::Peers { peers, pending } => {
+            pretty(&serde_json::json!({ "peers": peers, "pending": pending }))
+        }
+        Answer::Routes(rows) => pretty(&rows),
+        Answer::Audit(rows) => pretty(&rows),
+        Answer::Peer(_) | Answer::Explanation(_) | Answer::Done | Answer::Failed { .. } => {
+            Err(CommandError::Mismatch)
+        }
+    }
+}
+
+fn pretty(value: &impl Serialize) -> Result<String, CommandError> {
+    serde_json::to_string_pretty(value).map_err(|error| CommandError::Output(error.into()))
+}
+
+fn as_text(request: &Request, answer: Answer) -> String {
+    match answer {
+        Answer::Status(status) => status_text(&status),
+        Answer::Token { token, .. } => token,
+        Answer::Tokens(rows) => tokens_text(&rows),
+        Answer::Peers { peers, pending } => peers_text(&peers, &pending),
+        Answer::Peer(peer) => peer_text(request, &peer),
+        Answer::Routes(rows) => routes_text(&rows),
+        Answer::Explanation(lines) => lines.join("\n"),
+        Answer::Audit(rows) => audit_text(&rows),
+        Answer::Done | Answer::Failed { .. } => String::new(),
+    }
+}
+
+fn table(head: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(head.to_vec());
+    table
+}
+
+fn status_text(status: &Status) -> String {
+    let Status { name, version, https, http, fingerprint, peers, sessions } = status;
+    let http = http.map_or("off".to_owned(), |address| address.to_string());
+    let head = format!(
+        "relay {name} {version}\nhttps {https}, http {http}\nfingerprint {fingerprint}\n{peers} peers, {} sessions",
+        sessions.len()
+    );
+    if sessions.is_empty() {
+        return head;
+    }
+    let mut rows = table(&["PEER", "INSTANCE", "ADDRESS", "UP", "RTT", "VERSION"]);
+    for row in sessions {
+        rows.add_row([
+            row.peer.to_string(),
+            row.instance.clone(),
+            row.address.to_string(),
+            span(row.up_s),
+            format!("{} ms", row.rtt_ms),
+            row.version.clone(),
+        ]);
+    }
+    format!("{head}\n\n{}", trimmed(&rows))
+}
+
+fn tokens_text(tokens: &[TokenRow]) -> String {
+    let mut rows = table(&["ID", "STATE", "NAME", "HOSTNAMES", "EXPIRES"]);
+    for token in tokens {
+        let name = token.name.as_ref().map_or("-", |name| name.as_str());
+        let expires = moment(token.expires_at);
+        rows.add_row([&token.id.to_string(), &token.state, name, &list(&token.hostnames), &expires]);
+    }
+    trimmed(&rows)
+}
+
+fn peers_text(peers: &[PeerRow], pending: &[PendingRow]) -> String {
+    let mut rows = table(&["PEER", "ROLE", "SESSIONS", "HOSTNAMES", "LAST SEEN", "FINGERPRINT"]);
+    for peer in peers {
+        rows.add_row([
+            peer.name.to_string(),
+            peer.role.clone(),
+            peer.sessions.to_string(),
+            list(&peer.hostnames),
+            peer.last_seen_at.map_or("never".into(), moment),
+            peer.fingerprint.clone(),
+        ]);
+    }
+    if pending.is_empty() {
+        return trimmed(&rows);
+    }
+    let mut waiting = table(&["CODE", "WISHES", "ADDRESS", "EXPIRES", "FINGERPRINT"]);
+    for row in pending {
+        let wished = row.wished_name.as_ref().map_or("-", |name| name.as_str());
+        waiting.add_row([&row.code, wished, &row.address, &moment(row.expires_at), &row.fingerprint]);
+    }
+    format!(
+        "{}\n\nwaiting for approval (`relay peer approve CODE --hostname ...`):\n{}",
+        trimmed(&rows),
+        trimmed(&waiting)
+    )
+}
+
+fn peer_text(request: &Request, peer: &PeerRow) -> String {
+    let name = &peer.name;
+    if let Request::PeerRevoke { .. } = request {
+        return format!("`{name}` is revoked; its sessions have ended");
+    }
+    format!(
+        "`{name}` may expose {}",
+        if peer.hostnames.is_empty() { "nothing".into() } else { list(&peer.hostnames) }
+    )
+}
+
+fn routes_text(routes: &[RouteRow]) -> String {
+    let mut rows = table(&["HOSTNAME", "PATH", "PEER", "SERVICE"]);
+    for route in routes {
+        rows.add_row([&route.hostname.to_string(), &route.path, route.peer.as_str(), &route.service]);
+    }
+    trimmed(&rows)
+}
+
+fn audit_text(entries: &[AuditRow]) -> String {
+    let mut rows = table(&["WHEN", "WHO", "WHAT", "ON"]);
+    for entry in entries {
+        rows.add_row([&moment(entry.at), &entry.actor, &entry.action, &entry.subject]);
+    }
+    trimmed(&rows)
+}
+
+fn list<T: ToString>(items: &[T]) -> String {
+    items.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// Without the spaces that fill the last column.
+fn trimmed(table: &Table) -> String {
+    table.to_string().lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+}
+
+/// A moment as people say it: `in 5m`, `2h ago`.
+fn moment(at: i64) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let now = i64::try_from(now).unwrap_or(i64::MAX);
+    match at - now {
+        ahead if ahead > 0 => format!("in {}", span(ahead.unsigned_abs())),
+        behind => format!("{} ago", span(behind.unsigned_abs())),
+    }
+}
+
+fn span(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m", seconds / 60),
+        3600..172_800 => format!("{}h{}m", seconds / 3600, seconds % 3600 / 60),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}

@@ -1,0 +1,84 @@
+//! One line for each request, written when its response has ended. The query and everything that could be a credential
+//! stay out of it.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::{Method, Request, Version};
+use protocol::id::{PeerName, RequestId, ServiceName};
+
+use super::body::Upload;
+
+/// What is known of a request so far. Dropping it writes the line.
+#[derive(Debug)]
+pub(crate) struct AccessLine {
+    pub(crate) id: RequestId,
+    pub(crate) started: Instant,
+    visitor: IpAddr,
+    protocol: Version,
+    method: Method,
+    pub(crate) host: Option<String>,
+    path: String,
+    pub(crate) status: u16,
+    pub(crate) first_byte: Option<Duration>,
+    pub(crate) upload: Arc<Upload>,
+    pub(crate) sent: u64,
+    pub(crate) peer: Option<PeerName>,
+    pub(crate) service: Option<ServiceName>,
+    pub(crate) error: Option<&'static str>,
+    enabled: bool,
+}
+
+impl AccessLine {
+    pub(crate) fn begin<B>(request: &Request<B>, visitor: IpAddr, enabled: bool) -> Self {
+        Self {
+            id: RequestId::from_random(process::random::bytes()),
+            started: Instant::now(),
+            visitor,
+            protocol: request.version(),
+            method: request.method().clone(),
+            host: None,
+            path: request.uri().path().to_owned(),
+            status: 0,
+            first_byte: None,
+            upload: Arc::new(Upload::default()),
+            sent: 0,
+            peer: None,
+            service: None,
+            error: None,
+            enabled,
+        }
+    }
+}
+
+impl Drop for AccessLine {
+    fn drop(&mut self) {
+        if !self.enabled {
+            return;
+        }
+        // The http crate lets no control characters into a method or a path, and a host is a checked name.
+        tracing::info!(
+            target: "access",
+            request = %self.id,
+            visitor = %self.visitor,
+            protocol = ?self.protocol,
+            method = %self.method,
+            host = self.host.as_deref(),
+            path = self.path,
+            status = self.status,
+            received_bytes = self.upload.received(),
+            sent_bytes = self.sent,
+            first_byte_ms = self.first_byte.map(millis),
+            duration_ms = millis(self.started.elapsed()),
+            peer = self.peer.as_ref().map(PeerName::as_str),
+            service = self.service.as_ref().map(ServiceName::as_str),
+            error = self.error,
+        );
+    }
+}
+
+/// To a tenth of a millisecond.
+fn millis(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 10_000.0).round() / 10.0
+}

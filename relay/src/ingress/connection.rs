@@ -1,0 +1,197 @@
+//! One visitor connection: TLS, then requests over HTTP/1.1 or HTTP/2 until one side has had enough.
+
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use http::Response;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use process::terminal;
+use protocol::hostname::Hostname;
+use tokio::net::TcpStream;
+use tokio_io_timeout::TimeoutStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::task::TaskTracker;
+
+use super::body::ResponseBody;
+use super::{Ingress, http as requests};
+use crate::edge::framing::GuardLimits;
+use crate::edge::guarded::{GuardHandle, Guarded};
+use crate::edge::tls::{self, Visit};
+use crate::tunnel::pool::lock;
+
+/// A visitor that takes nothing for this long while something waits for it is cut.
+const WRITE_STALL: Duration = Duration::from_secs(60);
+/// An HTTP/2 connection begins its first request, and another after the last, within these times.
+const FIRST_REQUEST: Duration = Duration::from_secs(10);
+const IDLE_HTTP2: Duration = Duration::from_secs(300);
+const LOOK: Duration = Duration::from_secs(5);
+
+/// What the requests of one connection have in common.
+#[derive(Debug)]
+pub(crate) struct Visitor {
+    pub(crate) address: SocketAddr,
+    /// The hostname that TLS was set up for; none on port 80.
+    pub(crate) sni: Option<Hostname>,
+    pub(crate) guard: Option<GuardHandle>,
+    usage: Mutex<Usage>,
+}
+
+#[derive(Debug)]
+struct Usage {
+    underway: usize,
+    any: bool,
+    since: Instant,
+}
+
+/// One request that is being answered.
+#[derive(Debug)]
+pub(crate) struct Underway(Arc<Visitor>);
+
+impl Visitor {
+    pub(crate) fn new(address: SocketAddr, sni: Option<Hostname>, guard: Option<GuardHandle>) -> Arc<Self> {
+        let usage = Mutex::new(Usage { underway: 0, any: false, since: Instant::now() });
+        Arc::new(Self { address, sni, guard, usage })
+    }
+
+    pub(crate) fn ip(&self) -> IpAddr {
+        self.address.ip()
+    }
+
+    pub(crate) fn begin(self: &Arc<Self>) -> Underway {
+        if let Some(guard) = &self.guard {
+            guard.request_started();
+        }
+        let mut used = lock(&self.usage);
+        used.underway += 1;
+        used.any = true;
+        Underway(Arc::clone(self))
+    }
+
+    /// Nothing is under way, and has not been for longer than a connection may be kept for.
+    fn is_stale(&self) -> bool {
+        let used = lock(&self.usage);
+        let limit = if used.any { IDLE_HTTP2 } else { FIRST_REQUEST };
+        used.underway == 0 && used.since.elapsed() > limit
+    }
+}
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        if let Some(guard) = &self.0.guard {
+            guard.request_finished();
+        }
+        let mut used = lock(&self.0.usage);
+        used.underway -= 1;
+        used.since = Instant::now();
+    }
+}
+
+/// Serves one connection to its end.
+pub(crate) async fn serve(
+    ingress: Arc<Ingress>,
+    acceptor: TlsAcceptor,
+    stream: TcpStream,
+    address: SocketAddr,
+) {
+    let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+    match tls::accept(&acceptor, stream).await {
+        Ok(visit) if visit.http2 => serve_http2(ingress, visit, address).await,
+        Ok(visit) => serve_http1(ingress, visit, address).await,
+        Err(error) => tracing::debug!(%address, error = terminal::chain(&error), "no TLS with a visitor"),
+    }
+}
+
+/// hyper's own limits stay above the guard's, which answers with a page.
+pub(crate) fn http1_builder() -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(None).max_headers(128).max_buf_size(256 * 1024);
+    builder
+}
+
+async fn serve_http1(ingress: Arc<Ingress>, visit: Visit, address: SocketAddr) {
+    let (guarded, handle) = Guarded::new(stalling(visit.stream), GuardLimits::default());
+    let visitor = Visitor::new(address, Some(visit.sni), Some(handle));
+    let stop = ingress.stop.clone();
+    let service = service_fn(move |request| {
+        let (ingress, visitor) = (Arc::clone(&ingress), Arc::clone(&visitor));
+        async move { Ok::<Response<ResponseBody>, Infallible>(requests::serve(&ingress, &visitor, request).await) }
+    });
+    let connection = http1_builder().serve_connection(TokioIo::new(guarded), service).with_upgrades();
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    log_end(ended, address);
+}
+
+async fn serve_http2(ingress: Arc<Ingress>, visit: Visit, address: SocketAddr) {
+    let visitor = Visitor::new(address, Some(visit.sni), None);
+    let (stop, look_at) = (ingress.stop.clone(), Arc::clone(&visitor));
+    let service = service_fn(move |request| {
+        let (ingress, visitor) = (Arc::clone(&ingress), Arc::clone(&visitor));
+        async move { Ok::<Response<ResponseBody>, Infallible>(requests::serve(&ingress, &visitor, request).await) }
+    });
+    let tasks = TaskTracker::new();
+    let mut builder = http2::Builder::new(Tracked(tasks.clone()));
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(256)
+        .max_header_list_size(64 * 1024)
+        .max_send_buf_size(256 * 1024)
+        .initial_stream_window_size(1 << 20)
+        .initial_connection_window_size(4 << 20)
+        .keep_alive_interval(Duration::from_secs(30))
+        .keep_alive_timeout(Duration::from_secs(20));
+    let connection = builder.serve_connection(TokioIo::new(stalling(visit.stream)), service);
+    let mut connection = std::pin::pin!(connection);
+    let mut look = tokio::time::interval(LOOK);
+    let ended = loop {
+        tokio::select! {
+            ended = connection.as_mut() => break ended,
+            _ = look.tick() => if look_at.is_stale() { connection.as_mut().graceful_shutdown() },
+            () = stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                break connection.await;
+            }
+        }
+    };
+    tasks.close();
+    tasks.wait().await;
+    log_end(ended, address);
+}
+
+pub(crate) type Stalling<IO> = std::pin::Pin<Box<TimeoutStream<IO>>>;
+
+pub(crate) fn stalling<IO: tokio::io::AsyncRead + tokio::io::AsyncWrite>(io: IO) -> Stalling<IO> {
+    let mut stream = TimeoutStream::new(io);
+    stream.set_write_timeout(Some(WRITE_STALL));
+    Box::pin(stream)
+}
+
+pub(crate) fn log_end(ended: hyper::Result<()>, address: SocketAddr) {
+    if let Err(error) = ended {
+        tracing::debug!(%address, error = terminal::chain(&error), "a visitor's connection broke");
+    }
+}
+
+/// Runs the tasks of an HTTP/2 connection where their owner can wait for them.
+#[derive(Debug, Clone)]
+struct Tracked(TaskTracker);
+
+impl<F> hyper::rt::Executor<F> for Tracked
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, task: F) {
+        self.0.spawn(task);
+    }
+}

@@ -1,0 +1,263 @@
+//! Header fields on their way through: what belongs to one connection stays there, and what says who the visitor is
+//! comes from the relay alone.
+
+use std::net::IpAddr;
+
+use http::header::{
+    CONNECTION, COOKIE, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING,
+    UPGRADE,
+};
+
+use super::request::{Target, wants_trailers};
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+
+/// Fields of one connection (RFC 9110, section 7.6.1), which end here.
+const HOP_BY_HOP: [HeaderName; 7] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("proxy-authenticate"),
+    HeaderName::from_static("proxy-authorization"),
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+/// What `Connection` cannot name away: the framing, and what later decisions hang on.
+const PROTECTED: [&str; 7] =
+    ["host", "content-length", "content-type", "cookie", "authorization", "origin", "sec-websocket-protocol"];
+
+/// Who asks, as far as the origin is told.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Visitor<'a> {
+    pub(crate) address: IpAddr,
+    /// The visitor is a proxy whose word counts.
+    pub(crate) trusted: bool,
+    pub(crate) target: &'a Target,
+    pub(crate) https_port: u16,
+}
+
+/// Rewrites a request's fields for the origin.
+pub(crate) fn rewrite_request(headers: &mut HeaderMap, visitor: &Visitor<'_>) {
+    let trailers = wants_trailers(headers);
+    drop_hop_by_hop(headers);
+    headers.remove(TE);
+    headers.remove(EXPECT);
+    if trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+    join_cookies(headers);
+    if let Ok(host) = HeaderValue::from_str(&visitor.target.authority) {
+        headers.insert(HOST, host);
+    }
+    let earlier = if visitor.trusted { Earlier::take(headers) } else { Earlier::default() };
+    drop_claims(headers);
+    earlier.tell(headers, visitor);
+}
+
+/// Takes the fields of the origin's connection out of a response.
+pub(crate) fn rewrite_response(headers: &mut HeaderMap) {
+    drop_hop_by_hop(headers);
+}
+
+fn drop_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|text| text.split(','))
+        .filter_map(|token| token.trim().parse().ok())
+        .filter(|name: &HeaderName| !PROTECTED.contains(&name.as_str()))
+        .collect();
+    for name in named.iter().chain(&HOP_BY_HOP) {
+        headers.remove(name);
+    }
+}
+
+/// HTTP/2 lets a browser split its cookies over several fields; HTTP/1 knows one (RFC 9113, section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut fields = headers.get_all(COOKIE).iter();
+    if fields.next().is_none() || fields.next().is_none() {
+        return;
+    }
+    let all: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if let Ok(joined) = HeaderValue::from_bytes(&all.join(&b"; "[..])) {
+        headers.insert(COOKIE, joined);
+    }
+}
+
+/// Whether a field claims something about the visitor, in any spelling that an origin could fold into the usual one.
+fn is_claim(name: &str) -> bool {
+    let folded;
+    let name = if name.contains(['_', '.']) {
+        folded = name.replace(['_', '.'], "-");
+        &folded
+    } else {
+        name
+    };
+    name.starts_with("x-forwarded")
+        || matches!(name, "forwarded" | "x-real-ip" | "proxy" | "x-client-ip" | "true-client-ip")
+}
+
+fn drop_claims(headers: &mut HeaderMap) {
+    let claims: Vec<HeaderName> = headers.keys().filter(|name| is_claim(name.as_str())).cloned().collect();
+    for name in claims {
+        headers.remove(name);
+    }
+}
+
+/// What a trusted proxy said of its own visitor.
+#[derive(Debug, Default)]
+struct Earlier {
+    addresses: Option<String>,
+    proto: Option<HeaderValue>,
+    host: Option<HeaderValue>,
+    port: Option<HeaderValue>,
+    real_ip: Option<HeaderValue>,
+    forwarded: Option<String>,
+}
+
+impl Earlier {
+    fn take(headers: &mut HeaderMap) -> Self {
+        let list = |name: HeaderName| {
+            let all: Vec<&str> =
+                headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
+            if all.is_empty() { None } else { Some(all.join(", ")) }
+        };
+        let (addresses, forwarded) = (list(X_FORWARDED_FOR), list(FORWARDED));
+        Self {
+            addresses,
+            forwarded,
+            proto: headers.remove(X_FORWARDED_PROTO),
+            host: headers.remove(X_FORWARDED_HOST),
+            port: headers.remove(X_FORWARDED_PORT),
+            real_ip: headers.remove(X_REAL_IP),
+        }
+    }
+
+    /// Appends to lists and sets what the proxy did not say.
+    fn tell(self, headers: &mut HeaderMap, visitor: &Visitor<'_>) {
+        let address = visitor.address.to_string();
+        let port = visitor.target.port.unwrap_or(visitor.https_port).to_string();
+        let authority = &visitor.target.authority;
+        let list = |earlier: Option<String>, own: String| match earlier {
+            Some(earlier) => format!("{earlier}, {own}"),
+            None => own,
+        };
+        let mut set = |name: HeaderName, text: &str, earlier: Option<HeaderValue>| {
+            if let Some(value) = earlier.or_else(|| HeaderValue::from_str(text).ok()) {
+                headers.insert(name, value);
+            }
+        };
+        set(X_FORWARDED_PROTO, "https", self.proto);
+        set(X_FORWARDED_HOST, authority, self.host);
+        set(X_FORWARDED_PORT, &port, self.port);
+        set(X_REAL_IP, &address, self.real_ip);
+        let forwarded = format!("for={};host=\"{authority}\";proto=https", node(visitor.address));
+        set(FORWARDED, &list(self.forwarded, forwarded), None);
+        set(X_FORWARDED_FOR, &list(self.addresses, address), None);
+    }
+}
+
+/// RFC 7239, section 6: an IPv6 address stands in brackets and quotes.
+fn node(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(v4) => v4.to_string(),
+        IpAddr::V6(v6) => format!("\"[{v6}]\""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rewritten(fields: &[(&'static str, &str)], trusted: bool) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
+        }
+        let target = Target {
+            hostname: "koda.example.com".parse().unwrap(),
+            port: Some(8443),
+            authority: "koda.example.com:8443".into(),
+        };
+        let visitor =
+            Visitor { address: "192.0.2.7".parse().unwrap(), trusted, target: &target, https_port: 443 };
+        rewrite_request(&mut headers, &visitor);
+        headers
+    }
+
+    #[test]
+    fn what_a_visitor_claims_is_gone_in_every_spelling() {
+        let claims = [
+            "x-forwarded-for",
+            "x_forwarded_for",
+            "x.forwarded.for",
+            "x-forwarded_for",
+            "forwarded",
+            "x-real-ip",
+            "x_real_ip",
+            "proxy",
+            "x-forwarded-client-cert",
+            "x-forwarded-proto",
+            "x-forwarded-host",
+            "x-forwarded-port",
+            "x-forwarded-prefix",
+            "x-forwarded",
+        ];
+        let fields: Vec<_> = claims.iter().map(|name| (*name, "6.6.6.6")).collect();
+        let headers = rewritten(&fields, false);
+        assert!(headers.values().all(|value| !value.to_str().unwrap().contains("6.6.6.6")), "{headers:?}");
+        assert_eq!(headers["x-forwarded-for"], "192.0.2.7");
+        assert_eq!(headers["x-real-ip"], "192.0.2.7");
+        assert_eq!(headers["x-forwarded-proto"], "https");
+        assert_eq!(headers["x-forwarded-host"], "koda.example.com:8443");
+        assert_eq!(headers["x-forwarded-port"], "8443");
+        assert_eq!(headers["forwarded"], "for=192.0.2.7;host=\"koda.example.com:8443\";proto=https");
+    }
+
+    #[test]
+    fn a_trusted_proxy_is_believed_and_appended_to() {
+        let headers = rewritten(&[("x-forwarded-for", "198.51.100.1"), ("x-forwarded-proto", "http")], true);
+        assert_eq!(headers["x-forwarded-for"], "198.51.100.1, 192.0.2.7");
+        assert_eq!(headers["x-forwarded-proto"], "http");
+    }
+
+    #[test]
+    fn connection_fields_end_here_and_cannot_name_ours_away() {
+        let headers = rewritten(
+            &[
+                ("connection", "close, X-Forwarded-For, host, cookie, authorization, x-mine"),
+                ("keep-alive", "5"),
+                ("x-mine", "1"),
+                ("cookie", "a=1"),
+                ("authorization", "Bearer x"),
+                ("te", "gzip, trailers"),
+                ("proxy-authorization", "x"),
+                ("transfer-encoding", "chunked"),
+                ("upgrade", "h2c"),
+            ],
+            false,
+        );
+        for gone in
+            ["connection", "keep-alive", "x-mine", "proxy-authorization", "transfer-encoding", "upgrade"]
+        {
+            assert!(!headers.contains_key(gone), "{gone}");
+        }
+        assert_eq!(
+            (&headers["cookie"], &headers["authorization"]),
+            (&"a=1".parse().unwrap(), &"Bearer x".parse().unwrap())
+        );
+        assert_eq!(headers["te"], "trailers");
+        assert_eq!(headers["x-forwarded-for"], "192.0.2.7");
+    }
+
+    #[test]
+    fn cookies_of_http2_are_joined() {
+        assert_eq!(rewritten(&[("cookie", "a=1"), ("cookie", "b=2")], false)["cookie"], "a=1; b=2");
+    }
+}

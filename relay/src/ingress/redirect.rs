@@ -1,0 +1,104 @@
+//! Port 80: sends visitors to https, for hostnames that are served or granted and for no others.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::header::{HeaderValue, LOCATION};
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use super::Ingress;
+use super::access_log::AccessLine;
+use super::body::ResponseBody;
+use super::connection::{Visitor, http1_builder, log_end, stalling};
+use super::error::IngressError;
+use super::page::{self, Format};
+use super::request::{self, Target};
+use crate::edge::framing::GuardLimits;
+use crate::edge::guarded::Guarded;
+
+/// Serves one connection to its end.
+pub(crate) async fn serve(ingress: Arc<Ingress>, stream: TcpStream, address: SocketAddr) {
+    let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+    let (guarded, handle) = Guarded::new(stalling(stream), GuardLimits::default());
+    let visitor = Visitor::new(address, None, Some(handle));
+    let stop = ingress.stop.clone();
+    let service = service_fn(move |request| {
+        let response = answer(&ingress, &visitor, &request);
+        async move { Ok::<Response<ResponseBody>, Infallible>(response) }
+    });
+    let connection = http1_builder().serve_connection(TokioIo::new(guarded), service);
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    log_end(ended, address);
+}
+
+fn answer(ingress: &Ingress, visitor: &Arc<Visitor>, request: &Request<Incoming>) -> Response<ResponseBody> {
+    let underway = visitor.begin();
+    let mut line = AccessLine::begin(request, visitor.ip(), ingress.logs_access());
+    let mut response = redirect(ingress, request).unwrap_or_else(|error| {
+        line.error = Some(error.answer().code);
+        page::respond(error, line.id, Format::wanted(request.headers()))
+    });
+    if let Some(guard) = &visitor.guard {
+        guard.upgrade_refused();
+    }
+    line.status = response.status().as_u16();
+    response.body_mut().end_with(line, underway);
+    response
+}
+
+fn redirect(ingress: &Ingress, request: &Request<Incoming>) -> Result<Response<ResponseBody>, IngressError> {
+    let target = request::examine(request)?;
+    if ingress.registry.routes().owner(&target.hostname).is_none() {
+        return Err(IngressError::UnknownHostname);
+    }
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    let location = HeaderValue::from_str(&location(&target, ingress.https_port, path));
+    let mut response = Response::new(ResponseBody::local(""));
+    // 308 keeps the method; 301 is what every old program understands.
+    *response.status_mut() = match *request.method() {
+        Method::GET | Method::HEAD => StatusCode::MOVED_PERMANENTLY,
+        _ => StatusCode::PERMANENT_REDIRECT,
+    };
+    response.headers_mut().insert(LOCATION, location.map_err(|_| IngressError::BadHost)?);
+    Ok(response)
+}
+
+/// The host is the one that the route table knows; a path always begins with its slash.
+fn location(target: &Target, port: u16, path: &str) -> String {
+    let hostname = &target.hostname;
+    let slash = if path.starts_with('/') { "" } else { "/" };
+    match port {
+        443 => format!("https://{hostname}{slash}{path}"),
+        _ => format!("https://{hostname}:{port}{slash}{path}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_never_escapes_the_host() {
+        let target = Target {
+            hostname: "koda.example.com".parse().unwrap(),
+            port: Some(80),
+            authority: String::new(),
+        };
+        assert_eq!(location(&target, 443, "/a?b=c"), "https://koda.example.com/a?b=c");
+        assert_eq!(location(&target, 8443, "//evil.example"), "https://koda.example.com:8443//evil.example");
+        assert_eq!(location(&target, 443, "\\evil.example"), "https://koda.example.com/\\evil.example");
+        assert_eq!(location(&target, 443, "@evil.example"), "https://koda.example.com/@evil.example");
+    }
+}
