@@ -1,1 +1,8 @@
-//! x
+//! The bed that end-to-end tests and the demo lie in: the two real binaries as processes, visitors that speak to them
+//! over sockets, and origins of every kind.
+
+pub mod bed;
+pub mod binaries;
+pub mod origin;
+pub mod visitor;
+pub mod wait;

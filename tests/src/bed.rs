@@ -1,0 +1,337 @@
+//! A relay and agents as processes, each with a folder of its own that goes away with them.
+
+use std::fs::{self, File};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::binaries::binaries;
+use crate::wait::eventually_blocking;
+
+/// A program that ends with its handle.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    fn start(mut command: Command, log: PathBuf) -> Self {
+        let out = File::options().create(true).append(true).open(&log).expect("a log can be written");
+        let err = out.try_clone().expect("a log can be shared");
+        let child = command.stdin(Stdio::null()).stdout(out).stderr(err).spawn().expect("the program starts");
+        Self { child, log }
+    }
+
+    /// Everything it has said, of earlier runs as well.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Its id, for /proc and signals.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        let _already_dead = self.child.kill();
+        let _status = self.child.wait();
+    }
+
+    /// Sends a signal by name: `TERM`, `HUP`, `STOP`.
+    pub fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        let status = Command::new("kill").args([&format!("-{name}"), &id]).status();
+        assert!(status.is_ok_and(|status| status.success()), "kill -{name} {id}");
+    }
+
+    /// Waits for its end and tells the exit code.
+    pub fn wait(&mut self) -> Option<i32> {
+        eventually_blocking("the process ends", || self.child.try_wait().ok().flatten()).code()
+    }
+
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().ok().flatten().is_some()
+    }
+
+    /// Waits until its log holds a text.
+    pub fn wait_for_log(&self, text: &str) {
+        eventually_blocking(&format!("`{text}` in {}", self.log.display()), || {
+            self.log().contains(text).then_some(())
+        });
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            eprintln!("--- {}\n{}", self.log.display(), self.log());
+        }
+    }
+}
+
+/// A running relay.
+#[derive(Debug)]
+pub struct Relay {
+    folder: TempDir,
+    pub process: Process,
+    pub https: SocketAddr,
+    pub http: SocketAddr,
+    pub fingerprint: String,
+}
+
+impl Relay {
+    /// With an internal CA, on ports of the kernel's choice.
+    #[must_use]
+    pub fn start() -> Self {
+        Self::with("")
+    }
+
+    /// The same, with further sections of `relay.toml`.
+    #[must_use]
+    pub fn with(sections: &str) -> Self {
+        Self::configured("127.0.0.1:0", "127.0.0.1:0", "[internal_ca]\nenabled = true\n", sections)
+    }
+
+    /// Without an internal CA.
+    #[must_use]
+    pub fn without_ca(sections: &str) -> Self {
+        Self::configured("127.0.0.1:0", "127.0.0.1:0", "", sections)
+    }
+
+    fn configured(http: &str, https: &str, ca: &str, sections: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().display();
+        let text = format!(
+            "name = \"relay.example.com\"\ndata_dir = \"{path}/data\"\nadmin_socket = \"{path}/data/relay.sock\"\n\
+             [edge]\nhttp = \"{http}\"\nhttps = \"{https}\"\n{ca}{sections}"
+        );
+        fs::write(folder.path().join("relay.toml"), text).expect("a configuration can be written");
+        let process = Self::launch(folder.path());
+        let mut relay =
+            Self { folder, process, https: unspecified(), http: unspecified(), fingerprint: String::new() };
+        relay.learn();
+        relay
+    }
+
+    fn launch(folder: &Path) -> Process {
+        let mut command = Command::new(&binaries().relay);
+        command.arg("serve").arg("--config").arg(folder.join("relay.toml")).env("ADIT_LOG", log_filter());
+        Process::start(command, folder.join("relay.log"))
+    }
+
+    fn learn(&mut self) {
+        let status = eventually_blocking("the relay answers `relay status`", || {
+            assert!(!self.process.has_ended(), "the relay ended: {}", self.process.log());
+            let output = self.command(&["status", "--json"]);
+            output.status.success().then_some(output.stdout)
+        });
+        let status: Value = serde_json::from_slice(&status).expect("`relay status --json` prints JSON");
+        let address = |key: &str| status[key].as_str().and_then(|text| text.parse().ok());
+        self.https = address("https").expect("an https address");
+        self.http = address("http").unwrap_or_else(unspecified);
+        status["fingerprint"].as_str().unwrap_or_default().clone_into(&mut self.fingerprint);
+    }
+
+    /// Starts it again, after [`Process::kill`], on the ports that it had.
+    pub fn start_again(&mut self) {
+        let file = self.config_file();
+        let text = fs::read_to_string(&file).expect("the configuration");
+        let text = text
+            .replace("https = \"127.0.0.1:0\"", &format!("https = \"{}\"", self.https))
+            .replace("http = \"127.0.0.1:0\"", &format!("http = \"{}\"", self.http));
+        fs::write(&file, text).expect("the configuration can be written");
+        self.process = Self::launch(self.folder.path());
+        self.learn();
+    }
+
+    /// Runs one `relay` command.
+    #[must_use]
+    pub fn command(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(&binaries().relay);
+        command.args(arguments).arg("--config").arg(self.config_file()).stdin(Stdio::null());
+        command.output().expect("the relay's command runs")
+    }
+
+    /// The same, which has to succeed; what it printed.
+    #[must_use]
+    pub fn ask(&self, arguments: &[&str]) -> String {
+        let output = self.command(arguments);
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "relay {arguments:?}: {err}");
+        String::from_utf8(output.stdout).expect("text").trim_end().to_owned()
+    }
+
+    /// A token for these hostnames.
+    #[must_use]
+    pub fn token(&self, hostnames: &[&str]) -> String {
+        let mut arguments = vec!["token", "create"];
+        for hostname in hostnames {
+            arguments.extend(["--hostname", hostname]);
+        }
+        self.ask(&arguments)
+    }
+
+    /// Its `relay.toml`.
+    #[must_use]
+    pub fn config_file(&self) -> PathBuf {
+        self.folder.path().join("relay.toml")
+    }
+
+    /// Its data folder.
+    #[must_use]
+    pub fn data_folder(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// Its own folder, for files that a test needs.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The root of its internal CA.
+    #[must_use]
+    pub fn ca_file(&self) -> PathBuf {
+        self.data_folder().join("ca.pem")
+    }
+}
+
+fn unspecified() -> SocketAddr {
+    ([0, 0, 0, 0], 0).into()
+}
+
+fn log_filter() -> String {
+    std::env::var("ADIT_LOG").unwrap_or_else(|_| "info,relay=debug,agent=debug".into())
+}
+
+/// A device: an agent's folders, and the agent while it runs.
+#[derive(Debug)]
+pub struct Agent {
+    folder: TempDir,
+    process: Option<Process>,
+}
+
+impl Default for Agent {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Agent {
+    /// A device that has never enrolled.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { folder: tempfile::tempdir().expect("a temporary folder"), process: None }
+    }
+
+    /// A device that is enrolled with a token for these hostnames, and runs with this `agent.toml`.
+    #[must_use]
+    pub fn running(relay: &Relay, hostnames: &[&str], config: &str) -> Self {
+        let mut agent = Self::new();
+        agent.enroll(relay, &relay.token(hostnames));
+        agent.write_config(config);
+        agent.run();
+        agent.wait_until_up();
+        agent
+    }
+
+    /// `agent` with the folders of this device.
+    #[must_use]
+    pub fn program(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&binaries().agent);
+        command.args(arguments).env_remove("ADIT_TOKEN").env("ADIT_LOG", log_filter());
+        command.arg("--data-dir").arg(self.data_folder()).arg("--config").arg(self.config_file());
+        command
+    }
+
+    /// Runs one `agent` command to its end.
+    #[must_use]
+    pub fn command(&self, arguments: &[&str]) -> Output {
+        self.program(arguments).stdin(Stdio::null()).output().expect("the agent's command runs")
+    }
+
+    /// Enrolls with a token, which has to succeed.
+    pub fn enroll(&self, relay: &Relay, token: &str) {
+        let output = self.try_enroll(relay, token);
+        assert!(output.status.success(), "agent enroll: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Enrolls with a token.
+    #[must_use]
+    pub fn try_enroll(&self, relay: &Relay, token: &str) -> Output {
+        let file = self.folder.path().join("token");
+        fs::write(&file, token).expect("a token can be written");
+        let file = file.display().to_string();
+        self.command(&["enroll", "--relay", &relay.https.to_string(), "--token-file", &file])
+    }
+
+    /// Writes `agent.toml`.
+    pub fn write_config(&self, text: &str) {
+        fs::write(self.config_file(), text).expect("a configuration can be written");
+    }
+
+    /// Starts `agent run`.
+    pub fn run(&mut self) {
+        self.launch(&["run"]);
+    }
+
+    /// Starts `agent` with a command that stays in the foreground.
+    pub fn launch(&mut self, arguments: &[&str]) {
+        self.process = Some(Process::start(self.program(arguments), self.folder.path().join("agent.log")));
+    }
+
+    /// The running agent.
+    pub fn process(&mut self) -> &mut Process {
+        self.process.as_mut().expect("the agent was started")
+    }
+
+    /// Waits until there is a session in which everything has been registered.
+    pub fn wait_until_up(&mut self) {
+        eventually_blocking("the agent has a session", || {
+            let log = self.process().log();
+            assert!(!self.process().has_ended(), "the agent ended: {log}");
+            self.is_settled().then_some(())
+        });
+    }
+
+    fn is_settled(&self) -> bool {
+        let Some(status) = self.status() else { return false };
+        let hostnames = status["hostnames"].as_array();
+        status["session"] == "up"
+            && hostnames
+                .is_some_and(|all| all.iter().all(|one| one["serving"] == true || !one["refused"].is_null()))
+    }
+
+    /// `agent status --json`, where an agent runs.
+    #[must_use]
+    pub fn status(&self) -> Option<Value> {
+        serde_json::from_slice(&self.command(&["status", "--json"]).stdout).ok()
+    }
+
+    /// Its `agent.toml`.
+    #[must_use]
+    pub fn config_file(&self) -> PathBuf {
+        self.folder.path().join("agent.toml")
+    }
+
+    /// Its data folder.
+    #[must_use]
+    pub fn data_folder(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// Its own folder, for files that a test needs.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+}
