@@ -1,0 +1,227 @@
+//! The agent as a whole: one supervisor over the session, the configuration's reloads and the local commands.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use process::local::{BindError, Listener};
+use process::watch::{Change, Watch, WatchError};
+use process::{random, terminal};
+use protocol::close::SessionClose;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::board::Board;
+use crate::config;
+use crate::foreign::printable;
+use crate::offer::{Offer, Offers};
+use crate::session::state::{Ending, Reconnection};
+use crate::session::{Credentials, Session, SessionError};
+use crate::status::{self, Request};
+
+/// Why a running agent cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    #[error("cannot answer local commands")]
+    Socket(#[source] BindError),
+    #[error("cannot watch the configuration")]
+    Watch(#[source] WatchError),
+}
+
+impl AgentError {
+    /// The way out, where there is one.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Socket(error) => error.hint(),
+            Self::Watch(_) => None,
+        }
+    }
+}
+
+/// An agent that is about to run.
+#[derive(Debug)]
+pub struct Agent {
+    credentials: Arc<Credentials>,
+    offer: watch::Sender<Arc<Offer>>,
+    board: Board,
+}
+
+impl Agent {
+    #[must_use]
+    pub fn new(credentials: Credentials, offer: Offer) -> Self {
+        let (offer, _) = watch::channel(Arc::new(offer));
+        Self { credentials: Arc::new(credentials), offer, board: Board::default() }
+    }
+
+    /// Where its state can be followed.
+    #[must_use]
+    pub fn board(&self) -> &Board {
+        &self.board
+    }
+
+    /// Keeps the session up until `stop` is cancelled.
+    pub async fn keep_up(&self, stop: &CancellationToken) {
+        keep_up(&self.credentials, &self.offer.subscribe(), &self.board, stop).await;
+    }
+
+    /// Keeps the session up, follows changes of the file and answers local commands, until `stop` is cancelled.
+    ///
+    /// # Errors
+    ///
+    /// Where the socket or the watch cannot be set up.
+    pub async fn run(
+        &self,
+        file: PathBuf,
+        socket: &Path,
+        stop: &CancellationToken,
+    ) -> Result<(), AgentError> {
+        let watch = Watch::new([file.clone()]).map_err(AgentError::Watch)?;
+        let commands = self.commands(socket, stop)?;
+        notify(&[sd_notify::NotifyState::Ready]);
+        let supervised = async {
+            tokio::join!(self.keep_up(stop), commands);
+        };
+        tokio::select! {
+            () = supervised => {}
+            () = self.follow(watch, &file) => {}
+        }
+        Ok(())
+    }
+
+    /// Answers `agent status`. Where this system has no such sockets the agent runs without.
+    fn commands(
+        &self,
+        socket: &Path,
+        stop: &CancellationToken,
+    ) -> Result<impl Future<Output = ()> + use<>, AgentError> {
+        let listener = match Listener::bind(socket) {
+            Ok(listener) => Some(listener),
+            Err(BindError::Unsupported) => None,
+            Err(error) => return Err(AgentError::Socket(error)),
+        };
+        let (credentials, offers) = (Arc::clone(&self.credentials), self.offer.subscribe());
+        let (board, stop) = (self.board.clone(), stop.clone());
+        Ok(async move {
+            let Some(listener) = listener else { return };
+            let answer = move |request: Request| {
+                let answer = match request {
+                    Request::Status => status::collect(&credentials, &offers, &board),
+                };
+                async { answer }
+            };
+            listener.serve(stop, answer).await;
+        })
+    }
+
+    /// Takes every valid change into force; an invalid one is reported and changes nothing.
+    async fn follow(&self, mut watch: Watch, file: &Path) {
+        loop {
+            let change = watch.changed().await;
+            notify(&[sd_notify::NotifyState::Reloading, monotonic()]);
+            self.on_change(change, file);
+            notify(&[sd_notify::NotifyState::Ready]);
+        }
+    }
+
+    fn on_change(&self, change: Change, file: &Path) {
+        let current = Arc::clone(&self.offer.borrow());
+        let config = match config::load(file) {
+            Ok(config) => config,
+            Err(error) => {
+                tracing::error!("the changed configuration is not used, the old one stays in force: {error}");
+                return;
+            }
+        };
+        if config.relay().is_some_and(|relay| *relay != self.credentials.relay) {
+            tracing::warn!(
+                "`relay` was changed: that needs `agent enroll` and a restart, the rest is used now"
+            );
+        }
+        match current.replaced_by(config) {
+            Ok(offer) => {
+                let (services, hostnames) =
+                    (offer.config().services().len(), offer.config().hostnames().len());
+                tracing::info!(?change, services, hostnames, "the configuration was read anew");
+                self.offer.send_replace(Arc::new(offer));
+            }
+            Err(error) => {
+                let error = terminal::chain(&error);
+                tracing::error!(error, "the changed configuration is not used, the old one stays in force");
+            }
+        }
+    }
+}
+
+/// Session after session. Never gives up.
+async fn keep_up(credentials: &Credentials, offers: &Offers, board: &Board, stop: &CancellationToken) {
+    let mut reconnection = Reconnection::default();
+    while !stop.is_cancelled() {
+        board.connecting();
+        let established = tokio::select! {
+            () = stop.cancelled() => return,
+            established = Session::establish(credentials) => established,
+        };
+        let (error, lasted) = match established {
+            Err(error) => (error, None),
+            Ok(session) => {
+                on_up(credentials, &session);
+                let began = Instant::now();
+                let Some(error) = session.run(offers, board, stop).await else { return };
+                (error, Some(began.elapsed()))
+            }
+        };
+        let delay = on_end(&error, lasted, &mut reconnection, board);
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(delay) => {}
+        }
+    }
+}
+
+fn on_up(credentials: &Credentials, session: &Session) {
+    let welcome = session.welcome();
+    tracing::info!(
+        relay = %credentials.relay,
+        peer = %welcome.peer,
+        relay_version = printable(&welcome.software),
+        rtt_ms = session.rtt().as_millis(),
+        "connected"
+    );
+}
+
+fn on_end(
+    error: &SessionError,
+    lasted: Option<Duration>,
+    reconnection: &mut Reconnection,
+    board: &Board,
+) -> Duration {
+    let random = u32::from_be_bytes(random::bytes());
+    let next = reconnection.handle_end(error.ending(), lasted, random);
+    let cause = terminal::chain(error);
+    let retry_in_ms = next.delay.as_millis();
+    let message = match (error.ending(), lasted) {
+        (Ending::Closed(SessionClose::Superseded), _) => "another agent with this identity took over",
+        (Ending::Closed(_) | Ending::Broken, Some(_)) => "connection lost",
+        (Ending::Closed(_) | Ending::Broken, None) => "cannot connect",
+    };
+    match next.advice {
+        Some(hint) => tracing::warn!(error = cause, retry_in_ms, hint, "{message}"),
+        None => tracing::warn!(error = cause, retry_in_ms, "{message}"),
+    }
+    board.waiting(cause, next.delay);
+    next.delay
+}
+
+/// Tells systemd, where it wants to know. That it cannot be told is no reason to stop.
+pub fn notify(states: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!(%error, "cannot notify the service manager");
+    }
+}
+
+/// systemd wants to know when a reload began (sd_notify(3), `MONOTONIC_USEC`).
+fn monotonic() -> sd_notify::NotifyState<'static> {
+    sd_notify::NotifyState::monotonic_usec_now().unwrap_or(sd_notify::NotifyState::Reloading)
+}

@@ -1,0 +1,20 @@
+//! `agent check`.
+
+use std::process::ExitCode;
+
+use super::{Failure, Places, print};
+use crate::config;
+use crate::origin::Origins;
+
+pub(super) fn run(places: &Places) -> Result<ExitCode, Failure> {
+    let file = places.config();
+    let config = config::load(&file)?;
+    let (services, hostnames) = (config.services().len(), config.hostnames().len());
+    // Certificates of the system are looked for too.
+    Origins::prepare(&config)?;
+    let counted =
+        |count: usize, one: &str| if count == 1 { format!("1 {one}") } else { format!("{count} {one}s") };
+    let summary = format!("{}, {}", counted(services, "service"), counted(hostnames, "hostname"));
+    print(format_args!("{} is right: {summary}", file.display()))?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,77 @@
+//! `agent status`.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use process::local::{self, CallError};
+use process::terminal;
+
+use super::{Failure, Places, print};
+use crate::status::{Request, SessionState, Status};
+
+/// For the running agent to answer.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// The exit code when no agent runs.
+const NOT_RUNNING: u8 = 2;
+
+/// The answer cannot be written as JSON.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer cannot be written as JSON")]
+struct EncodeError(#[source] serde_json::Error);
+
+pub(super) async fn run(json: bool, places: &Places) -> Result<ExitCode, Failure> {
+    let socket = places.data_dir().socket();
+    let status: Status = match local::call_within(&socket, &Request::Status, DEADLINE).await {
+        Ok(status) => status,
+        Err(error @ CallError::NotRunning { .. }) => {
+            let hint = "start it with `agent run`, or name its folder with `--data-dir`";
+            terminal::stderr_line(terminal::report(&error, Some(hint)));
+            return Ok(ExitCode::from(NOT_RUNNING));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if json {
+        let text = serde_json::to_string_pretty(&status);
+        print(text.map_err(|error| Failure::new(EncodeError(error), None))?)?;
+    } else {
+        for line in lines(&status) {
+            print(line)?;
+        }
+    }
+    Ok(match status.session {
+        SessionState::Up => ExitCode::SUCCESS,
+        SessionState::Down => ExitCode::FAILURE,
+    })
+}
+
+fn lines(status: &Status) -> Vec<String> {
+    let mut lines = vec![match status.session {
+        SessionState::Up => format!(
+            "session up: {} as `{}`, {:.1} ms away, {} streams open",
+            status.relay,
+            status.peer.as_deref().unwrap_or("?"),
+            status.rtt_ms.unwrap_or_default(),
+            status.streams
+        ),
+        SessionState::Down => format!("no session with {}", status.relay),
+    }];
+    if let Some(error) = status.last_error.as_ref().filter(|_| status.session == SessionState::Down) {
+        lines.push(format!("  {error}"));
+    }
+    if let Some(retry) = status.retry_in_ms {
+        lines.push(format!("  next attempt in {:.1} s", Duration::from_millis(retry).as_secs_f32()));
+    }
+    for hostname in &status.hostnames {
+        let state = match (&hostname.refused, hostname.serving) {
+            (Some(reason), _) => format!("refused: {reason}"),
+            (None, true) => "serving".to_owned(),
+            (None, false) => "not served".to_owned(),
+        };
+        lines.push(format!("hostname {}: {state}", hostname.hostname));
+    }
+    for service in &status.services {
+        lines.push(format!("service {}: {}", service.name, service.origin));
+    }
+    lines
+}

@@ -1,0 +1,162 @@
+//! Whole files: what they mean, and every mistake of one in one report.
+
+use std::io;
+use std::path::Path;
+
+use process::document::Rejected;
+use protocol::control::ServiceProtocol;
+
+use super::*;
+
+const KODA: &str = r#"
+relay = "relay.example.com"
+
+[service.dashboard]
+origin = "http://127.0.0.1:3000"
+[service.control-plane]
+origin = "h2c://127.0.0.1:8090"
+
+[[expose]]
+hostname = "koda.example.com"
+routes = [
+  { path = "/*",                   service = "dashboard" },
+  { path = "/api/control-plane/*", service = "control-plane" },
+]
+response_headers = { remove = ["Server"] }
+max_body = "50m"
+allow_from = ["192.0.2.0/24", "2001:db8::1"]
+timeouts = { first_byte = "60s", upgrade_idle = "24h" }
+[[expose.headers]]
+paths = ["/login", "/setup"]
+set = { "Cache-Control" = "no-store" }
+
+[[private]]
+service = "dashboard"
+allow = ["role:operator"]
+"#;
+
+fn read_text(text: &str) -> Result<Config, Rejected> {
+    let files = |path: &Path| match path.to_str() {
+        Some("empty.pem") => Ok(b"nothing here".to_vec()),
+        _ => Err(io::Error::other("no such file")),
+    };
+    read::read("agent.toml", text, &files)
+}
+
+fn mistakes(text: &str) -> Vec<(Option<usize>, String)> {
+    let rejected = read_text(text).unwrap_err();
+    rejected.mistakes().iter().map(|mistake| (mistake.line(), mistake.message().to_owned())).collect()
+}
+
+#[test]
+fn the_example_of_the_design_is_understood() {
+    let config = read_text(KODA).unwrap();
+    assert_eq!(config.relay().unwrap().to_string(), "relay.example.com");
+    let register = config.register(7);
+    assert_eq!((register.revision, register.services.len()), (7, 2));
+    assert_eq!(register.services[0].protocol, ServiceProtocol::H2c);
+    let expose = &register.expose[0];
+    assert_eq!(expose.hostname.as_str(), "koda.example.com");
+    assert_eq!(expose.routes[1].service.as_str(), "control-plane");
+    assert_eq!(expose.response_headers.remove, ["server"]);
+    assert_eq!(expose.headers[0].edit.set["cache-control"], "no-store");
+    assert_eq!(expose.max_body, Some(50 << 20));
+    assert_eq!(expose.allow_from, ["192.0.2.0/24", "2001:db8::1/128"]);
+    assert_eq!(expose.timeouts.first_byte_ms, Some(60_000));
+    assert_eq!((expose.timeouts.idle_ms, expose.timeouts.upgrade_idle_ms), (None, Some(86_400_000)));
+    assert_eq!(config.private()[0].allow(), [Allow::Operators]);
+}
+
+#[test]
+fn an_address_never_leaves_this_machine() {
+    let told = serde_json::to_string(&read_text(KODA).unwrap().register(1)).unwrap();
+    assert!(!told.contains("127.0.0.1") && !told.contains("3000"), "{told}");
+}
+
+#[test]
+fn every_mistake_is_reported_in_one_run() {
+    let text = r#"relay = "relay example"
+[service.web]
+origin = "127.0.0.1:3000"
+[service.API]
+origin = "https://127.0.0.1:1"
+tls_ca_file = "none.pem"
+[[expose]]
+hostname = "koda.example.com"
+colour = "red"
+routes = [ { path = "/*", service = "wbe" }, { path = "x", service = "web" }, { path = "/*", service = "web" } ]
+timeouts = { upgrade_idle = "30m" }
+response_headers = { remove = ["Transfer-Encoding"] }
+[[expose]]
+hostname = "Koda.example.com"
+routes = []
+[[private]]
+service = "nothing"
+allow = ["everybody"]
+"#;
+    let found = mistakes(text);
+    let expected = [
+        (1, "`relay example` is neither a hostname nor an address"),
+        (3, "an origin begins with `http://`"),
+        (4, "`API` is not a name"),
+        (6, "cannot read this file: no such file"),
+        (9, "unknown key `colour`"),
+        (10, "there is no service `wbe`"),
+        (10, "a path begins with `/`"),
+        (10, "path `/*` is there twice"),
+        (11, "must be at least `1h`"),
+        (12, "`Transfer-Encoding` is the relay's own business"),
+        (13, "a hostname needs at least one route"),
+        (14, "hostname `koda.example.com` is there twice"),
+        (17, "there is no service `nothing`"),
+        (18, "expected `role:operator` or `peer:NAME`"),
+    ];
+    for (line, message) in expected {
+        let there = found.iter().any(|(at, said)| *at == Some(line) && said.starts_with(message));
+        assert!(there, "line {line}: {message}\n{found:#?}");
+    }
+}
+
+#[test]
+fn a_misspelt_service_is_guessed() {
+    let text = "[service.dashboard]\norigin = \"http://a\"\n[[expose]]\nhostname = \"a.example\"\n\
+                routes = [{ path = \"/*\", service = \"dashbord\" }]\n";
+    let report = read_text(text).unwrap_err().to_string();
+    assert!(report.contains("did you mean `dashboard`?"), "{report}");
+}
+
+#[test]
+fn certificates_are_for_https_and_of_one_kind() {
+    let service = |rest: &str| mistakes(&format!("[service.a]\n{rest}\n")).remove(0).1;
+    let message = service("origin = \"http://a\"\ndangerous_accept_any_certificate = true");
+    assert_eq!(message, "only an `https://` origin has a certificate");
+    let message = service(
+        "origin = \"https://a\"\ntls_ca_file = \"empty.pem\"\ndangerous_accept_any_certificate = true",
+    );
+    assert!(message.contains("exclude each other"), "{message}");
+    let message = service("origin = \"https://a\"\ntls_ca_file = \"empty.pem\"");
+    assert_eq!(message, "this file holds no certificates in PEM format");
+}
+
+#[test]
+fn a_file_that_is_not_there_has_a_way_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = load(&folder.path().join("agent.toml")).unwrap_err();
+    assert!(matches!(error, ConfigError::Missing { .. }));
+    assert!(error.hint().unwrap().contains("--config"));
+}
+
+#[test]
+fn the_command_line_makes_a_service_of_each_target() {
+    let target = |port: u16| format!("http://127.0.0.1:{port}").parse::<Target>().unwrap();
+    let routes = vec![
+        ("/*".parse().unwrap(), target(3000)),
+        ("/api/*".parse().unwrap(), target(8090)),
+        ("/x".parse().unwrap(), target(3000)),
+    ];
+    let config = of_command_line("koda.example.com".parse().unwrap(), routes, &OriginTrust::Platform);
+    assert_eq!(config.services().len(), 2);
+    let routes = &config.register(1).expose[0].routes;
+    assert_eq!(routes[0].service, routes[2].service);
+    assert_ne!(routes[0].service, routes[1].service);
+}

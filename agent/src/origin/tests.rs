@@ -1,0 +1,99 @@
+//! Origins of every kind, and how each failure is told.
+
+use std::net::Ipv4Addr;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+use super::*;
+use crate::config::{OriginTrust, of_command_line};
+use crate::testing::certificate;
+
+fn origin(target: &str, trust: OriginTrust) -> Arc<Origin> {
+    let routes = vec![("/*".parse().unwrap(), target.parse().unwrap())];
+    let config = of_command_line("a.example".parse().unwrap(), routes, &trust);
+    let service = config.services().keys().next().unwrap().clone();
+    Origins::prepare(&config).unwrap().find(&service).unwrap()
+}
+
+async fn fails(target: &str) -> StreamReset {
+    origin(target, OriginTrust::DangerousAnyCertificate).connect().await.unwrap_err().reset()
+}
+
+#[tokio::test]
+async fn nobody_there() {
+    let port = {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        listener.local_addr().unwrap().port()
+    };
+    assert_eq!(fails(&format!("http://127.0.0.1:{port}")).await, StreamReset::OriginRefused);
+    assert_eq!(fails(&format!("h2c://localhost:{port}")).await, StreamReset::OriginRefused);
+    assert_eq!(fails("http://name.invalid").await, StreamReset::OriginUnresolved);
+    #[cfg(unix)]
+    assert_eq!(fails("unix:/nonexistent/app.sock").await, StreamReset::OriginRefused);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_unix_socket() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("app.sock");
+    let listener = tokio::net::UnixListener::bind(&path).unwrap();
+    let connected = origin(&format!("unix:{}", path.display()), OriginTrust::Platform).connect().await;
+    assert!(matches!(connected, Ok(OriginStream::Unix(_))));
+    listener.accept().await.unwrap();
+}
+
+/// Says one word over TLS to whoever trusts it.
+async fn speak(listener: TcpListener, acceptor: TlsAcceptor) {
+    loop {
+        let (tcp, _) = listener.accept().await.unwrap();
+        if let Ok(mut tls) = acceptor.accept(tcp).await {
+            assert_eq!(tls.get_ref().1.alpn_protocol(), Some(b"http/1.1".as_slice()));
+            tls.write_all(b"word").await.unwrap();
+            tls.shutdown().await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn tls_by_what_is_trusted() {
+    let (der, private) = certificate();
+    let mut config = rustls::ServerConfig::builder_with_provider(crate::certificate::provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![der.clone()], private)
+        .unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(speak(listener, TlsAcceptor::from(Arc::new(config))));
+
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(der).unwrap();
+    let target = format!("https://localhost:{port}");
+    for trust in [OriginTrust::Roots(Arc::new(roots.clone())), OriginTrust::DangerousAnyCertificate] {
+        let Ok(OriginStream::Tls(mut tls)) = origin(&target, trust).connect().await else {
+            panic!("no TLS");
+        };
+        let mut word = String::new();
+        tls.read_to_string(&mut word).await.unwrap();
+        assert_eq!(word, "word");
+    }
+    let other = certificate().0;
+    let mut wrong = rustls::RootCertStore::empty();
+    wrong.add(other).unwrap();
+    let untrusted = origin(&target, OriginTrust::Roots(Arc::new(wrong))).connect().await.unwrap_err();
+    assert_eq!(untrusted.reset(), StreamReset::OriginTls);
+    // The name counts too.
+    let by_address = origin(&format!("https://127.0.0.1:{port}"), OriginTrust::Roots(Arc::new(roots)));
+    assert_eq!(by_address.connect().await.unwrap_err().reset(), StreamReset::OriginTls);
+}
+
+#[test]
+fn what_is_not_configured_is_not_there() {
+    assert!(Origins::default().find(&"admin".parse().unwrap()).is_none());
+}

@@ -1,0 +1,114 @@
+//! The relay's end of a tunnel, for tests: real QUIC over the loopback, without any of the relay's rules.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use protocol::control::Message;
+use protocol::framed;
+use protocol::handshake::{AwaitAdmission, AwaitProof, EnrollRequest, SessionHello, SessionWelcome};
+use protocol::key::{PublicKey, SecretKey};
+use protocol::noise::Exporter;
+use protocol::{limits, version};
+use quinn::crypto::rustls::QuicServerConfig;
+use quinn::{Connection, Endpoint, RecvStream, SendStream};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::certificate::provider;
+use crate::dial::{self, Tunnel};
+
+pub(crate) fn key(byte: u8) -> SecretKey {
+    SecretKey::from_bytes([byte; 32]).unwrap()
+}
+
+/// A certificate for `localhost` and the key that belongs to it.
+pub(crate) fn certificate() -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    (made.cert.der().clone(), PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into()))
+}
+
+#[derive(Debug)]
+pub(crate) struct FakeRelay {
+    endpoint: Endpoint,
+    pub(crate) secret: SecretKey,
+}
+
+#[derive(Debug)]
+pub(crate) struct Control {
+    pub(crate) connection: Connection,
+    pub(crate) send: SendStream,
+    pub(crate) recv: RecvStream,
+}
+
+impl FakeRelay {
+    pub(crate) fn start() -> Self {
+        let (certificate, private) = certificate();
+        let mut tls = rustls::ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], private)
+            .unwrap();
+        tls.alpn_protocols = vec![version::ALPN.to_vec()];
+        let quic = QuicServerConfig::try_from(tls).unwrap();
+        let config = quinn::ServerConfig::with_crypto(Arc::new(quic));
+        let endpoint = Endpoint::server(config, (Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        Self { endpoint, secret: key(2) }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.endpoint.local_addr().unwrap()
+    }
+
+    pub(crate) async fn accept(&self) -> Connection {
+        self.endpoint.accept().await.unwrap().await.unwrap()
+    }
+
+    async fn first(&self) -> (Exporter, Control) {
+        let connection = self.accept().await;
+        let mut exporter = Exporter::default();
+        connection.export_keying_material(&mut exporter, version::EXPORTER_LABEL, b"").unwrap();
+        let (send, recv) = connection.accept_bi().await.unwrap();
+        (exporter, Control { connection, send, recv })
+    }
+
+    /// Lets the next agent in, whoever it is.
+    pub(crate) async fn admit(&self) -> (SessionHello, Control) {
+        let (exporter, mut control) = self.first().await;
+        let first = framed::read(&mut control.recv, limits::HANDSHAKE_BODY).await.unwrap();
+        let admission = AwaitAdmission::receive(&self.secret, &exporter, &first).unwrap();
+        let hello = admission.hello().clone();
+        let welcome = SessionWelcome { software: "test".into(), peer: "home".parse().unwrap() };
+        framed::write(&mut control.send, &admission.admit(&welcome).unwrap()).await.unwrap();
+        (hello, control)
+    }
+
+    /// Hears the next device that wants to enroll; nothing where it does not trust this relay.
+    pub(crate) async fn enrolling(&self) -> Option<(PublicKey, EnrollRequest, Control)> {
+        let (exporter, mut control) = self.first().await;
+        let first = framed::read(&mut control.recv, limits::HANDSHAKE_BODY).await.unwrap();
+        let (frame, proof) = AwaitProof::receive(&self.secret, &exporter, &first).unwrap();
+        framed::write(&mut control.send, &frame).await.unwrap();
+        let frame = framed::read(&mut control.recv, limits::HANDSHAKE_BODY).await.ok()?;
+        let (key, request) = proof.finish(&frame).unwrap();
+        Some((key, request, control))
+    }
+
+    /// A tunnel to this relay, without any handshake of ours.
+    pub(crate) async fn tunnel(&self) -> (Tunnel, Connection) {
+        let tls = dial::tls::dangerous_any_certificate().unwrap();
+        let addresses = [self.address()];
+        let (tunnel, relay) = tokio::join!(dial::connect_to(&addresses, "localhost", tls), self.accept());
+        (tunnel.unwrap(), relay)
+    }
+}
+
+impl Control {
+    pub(crate) async fn tell(&mut self, message: &impl Message) {
+        framed::write(&mut self.send, &message.to_frame().unwrap()).await.unwrap();
+    }
+
+    pub(crate) async fn hear<M: Message>(&mut self) -> M {
+        let frame = framed::read(&mut self.recv, limits::CONTROL_BODY).await.unwrap();
+        M::from_frame(&frame).unwrap().unwrap()
+    }
+}
