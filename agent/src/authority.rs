@@ -162,7 +162,20 @@ impl fmt::Display for RelayAddress {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_read_is_shown_and_read_again(text in "[a-z0-9:.\\[\\]_-]{0,24}", any in ".{0,24}") {
+            for text in [text, any] {
+                if let Ok(relay) = text.parse::<RelayAddress>() {
+                    prop_assert_eq!(relay.to_string().parse(), Ok(relay));
+                }
+            }
+        }
+    }
 
     fn relay(text: &str) -> String {
         text.parse::<RelayAddress>().unwrap().authority().to_string()

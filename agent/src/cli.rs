@@ -41,6 +41,7 @@ pub struct Cli {
 
 /// Where the files of this agent are.
 #[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Common options")]
 struct Places {
     /// Configuration file [default: /etc/adit/agent.toml for root, else ~/.config/adit/agent.toml].
     #[arg(long, global = true, env = "ADIT_CONFIG", value_name = "FILE", hide_env_values = true)]
@@ -180,16 +181,17 @@ impl Cli {
 }
 
 impl Command {
-    /// What runs on tells what happens; a command that answers tells only what is wrong.
+    /// What runs on tells what happens; a command that answers tells only what is wrong. The verifier logs what we
+    /// report, or have good reason to pass over.
     fn log_filter(&self) -> &'static str {
         match self {
-            Self::Run | Self::Expose(_) => "info",
+            Self::Run | Self::Expose(_) => "info,rustls_platform_verifier=off",
             Self::Enroll(_)
             | Self::Status { .. }
             | Self::Check
             | Self::Verify(_)
             | Self::Doctor { .. }
-            | Self::Completions { .. } => "warn",
+            | Self::Completions { .. } => "warn,rustls_platform_verifier=off",
         }
     }
 

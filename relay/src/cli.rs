@@ -50,7 +50,12 @@ impl CommandError {
             }
             Self::Call(error) => error.hint(),
             Self::Failed { hint, .. } => hint.clone(),
-            _ => None,
+            Self::Config(_)
+            | Self::Certificate(_)
+            | Self::Logging(_)
+            | Self::Runtime(_)
+            | Self::Output(_)
+            | Self::Mismatch => None,
         }
     }
 }
@@ -62,11 +67,10 @@ pub fn main() -> ExitCode {
     match run(Arguments::parse()) {
         Ok(code) => code,
         Err(error) => {
-            let report = match &error {
-                CommandError::Config(ConfigError::Rejected(rejected)) => {
-                    rejected.render(terminal::stderr_has_colour())
-                }
-                error => terminal::report(error, error.hint().as_deref()),
+            let report = if let CommandError::Config(ConfigError::Rejected(rejected)) = &error {
+                rejected.render(terminal::stderr_has_colour())
+            } else {
+                terminal::report(&error, error.hint().as_deref())
             };
             terminal::stderr_line(report);
             ExitCode::FAILURE
@@ -149,8 +153,9 @@ fn ask(path: &Path, request: &Request, json: bool) -> Result<ExitCode, CommandEr
     let config = config::load(path)?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CommandError::Runtime)?;
-    match runtime.block_on(local::call(&config.admin_socket, request))? {
-        Answer::Failed { message, hint } => Err(CommandError::Failed { message, hint }),
-        answer => output::show(request, answer, json).map(|()| ExitCode::SUCCESS),
+    let answer = runtime.block_on(local::call(&config.admin_socket, request))?;
+    if let Answer::Failed { message, hint } = answer {
+        return Err(CommandError::Failed { message, hint });
     }
+    output::show(request, answer, json).map(|()| ExitCode::SUCCESS)
 }

@@ -68,20 +68,28 @@ impl RelayError {
             Self::DataFolder(error) => error.hint(),
             Self::Admin(error) => error.hint(),
             Self::Locked(_) => Some("another relay runs with this `data_dir`; stop it first".into()),
-            Self::Listen { source, .. } | Self::Endpoint(EndpointError::Bind { source, .. }) => match source
-                .kind()
-            {
-                io::ErrorKind::PermissionDenied => Some(
-                    "ports below 1024 need CAP_NET_BIND_SERVICE; deploy/adit-relay.service grants it".into(),
-                ),
-                io::ErrorKind::AddrInUse => {
-                    Some("another program listens there; `ss -lnp` says which".into())
-                }
-                _ => None,
-            },
-            _ => None,
+            Self::Listen { source, .. } | Self::Endpoint(EndpointError::Bind { source, .. }) => {
+                listen_hint(source)
+            }
+            Self::Store(_)
+            | Self::Certificates(_)
+            | Self::InternalCa(_)
+            | Self::Tls(_)
+            | Self::Endpoint(EndpointError::Tls(_))
+            | Self::Watch(_)
+            | Self::Part(_) => None,
         }
     }
+}
+
+fn listen_hint(source: &io::Error) -> Option<String> {
+    if source.kind() == io::ErrorKind::PermissionDenied {
+        return Some(
+            "ports below 1024 need CAP_NET_BIND_SERVICE; deploy/adit-relay.service grants it".into(),
+        );
+    }
+    let in_use = source.kind() == io::ErrorKind::AddrInUse;
+    in_use.then(|| "another program listens there; `ss -lnp` says which".into())
 }
 
 /// Everything that is open.

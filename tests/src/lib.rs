@@ -3,6 +3,7 @@
 
 pub mod bed;
 pub mod binaries;
+pub mod koda;
 pub mod origin;
 pub mod visitor;
 pub mod wait;

@@ -108,10 +108,15 @@ pub(super) async fn run(arguments: Arguments, places: &Places) -> Result<ExitCod
     let agent = Agent::new(credentials, Offer::new(config)?);
     let state = agent.board().follow();
     let ended = shutdown::run(async |stop| {
-        tokio::select! {
-            () = agent.keep_up(&stop) => Ok(()),
-            failed = watch_hostname(state, &hostname, &lines) => Err(failed),
-        }
+        let up = agent.keep_up(&stop);
+        tokio::pin!(up);
+        let failed = tokio::select! {
+            () = &mut up => return Ok(()),
+            failed = watch_hostname(state, &hostname, &lines) => failed,
+        };
+        stop.cancel();
+        up.await;
+        Err(failed)
     });
     match ended.await.map_err(|error| Failure::new(SignalError(error), None))? {
         Ended::Finished(Ok(())) | Ended::Forced => Ok(ExitCode::SUCCESS),
@@ -151,11 +156,8 @@ async fn watch_hostname(
             state.borrow_and_update().hostnames.iter().find(|told| told.hostname == *hostname).cloned();
         match told {
             Some(HostnameState { refused: Some(reason), .. }) => {
-                let hint = format!(
-                    "grant it on the relay, for example `relay peer approve` with `--hostname {hostname}`"
-                );
                 let refused = RefusedError { hostname: hostname.clone(), reason };
-                return Failure::new(refused, Some(hint));
+                return Failure::new(refused, None);
             }
             Some(HostnameState { refused: None, .. }) if !printed => {
                 printed = true;

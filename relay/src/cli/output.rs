@@ -154,7 +154,7 @@ fn list<T: ToString>(items: &[T]) -> String {
 
 /// Without the spaces that fill the last column.
 fn trimmed(table: &Table) -> String {
-    table.to_string().lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+    table.to_string().lines().map(str::trim).collect::<Vec<_>>().join("\n")
 }
 
 /// A moment as people say it: `in 5m`, `2h ago`.

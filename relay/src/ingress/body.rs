@@ -275,10 +275,11 @@ impl Body for ResponseBody {
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
-        if let (Source::Origin(origin), Some(line)) = (&self.source, &mut self.line) {
-            if !origin.ended && line.error.is_none() && line.status != 101 {
-                line.error = Some("visitor-gone");
-            }
+        if let (Source::Origin(origin), Some(line)) = (&self.source, &mut self.line)
+            && !origin.ended
+            && line.error.is_none()
+        {
+            line.error = Some("visitor-gone");
         }
     }
 }

@@ -200,10 +200,10 @@ impl Outgoing {
     fn new(request: Request<Incoming>, place: &Place, upload: &Arc<Upload>) -> Result<Self, IngressError> {
         let (parts, body) = request.into_parts();
         let exposure = &place.serving.exposure;
-        if let (Some(most), Some(length)) = (exposure.max_body, body.size_hint().exact()) {
-            if length > most {
-                return Err(IngressError::BodyTooLarge);
-            }
+        if let (Some(most), Some(length)) = (exposure.max_body, body.size_hint().exact())
+            && length > most
+        {
+            return Err(IngressError::BodyTooLarge);
         }
         let repeatable = rescue::is_repeatable(&parts.method, !body.is_end_stream());
         let body = body::to_origin(body, exposure.max_body, exposure.timeouts.idle, upload);

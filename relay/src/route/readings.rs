@@ -131,7 +131,11 @@ impl Choice {
             } else if self.semicolon_begins_parameters && byte.value() == b';' {
                 in_parameters = true;
             } else if let (false, Some(segment)) = (in_parameters, segments.last_mut()) {
-                segment.push(byte.value());
+                match byte {
+                    // Where it does not separate, it is a character of its own, and not the one that does.
+                    Byte::Encoded(b'/') => segment.extend_from_slice(b"%2F"),
+                    other => segment.push(other.value()),
+                }
             }
         }
         self.join(&segments)
@@ -160,7 +164,8 @@ impl Choice {
             if dots && at == last {
                 kept.push(b"");
             }
-            if !dots && !(self.slashes_merge && segment.is_empty() && at != last) {
+            let merged = self.slashes_merge && segment.is_empty() && at != last;
+            if !dots && !merged {
                 kept.push(segment);
             }
         }
@@ -181,7 +186,7 @@ mod tests {
 
     fn texts(path: &str) -> Vec<String> {
         let all = readings(path).unwrap();
-        assert_eq!(is_plain(path.as_bytes()) && all.len() > 1, false, "{path}");
+        assert!(!is_plain(path.as_bytes()) || all.len() == 1, "{path}");
         all.into_iter().map(|path| String::from_utf8_lossy(&path).into_owned()).collect()
     }
 
@@ -204,7 +209,7 @@ mod tests {
         let cases: [(&str, &[&str]); 9] = [
             ("/a/../b", &["/a/../b", "/b"]),
             ("/a//b", &["/a//b", "/a/b"]),
-            ("/a/..%2fb", &["/a/../b", "/b", "/a/..\u{2f}b"]),
+            ("/a/..%2fb", &["/a/../b", "/b", "/a/..%2Fb"]),
             ("/a\\..\\b", &["/a/../b", "/a\\..\\b", "/b"]),
             ("/a/..;x/b", &["/a/../b", "/a/..;x/b", "/b"]),
             ("/a/%252e%252e/b", &["/a/%2e%2e/b", "/b"]),

@@ -75,11 +75,6 @@ impl Store {
         self.pools.read("list the peers", async |db| peers::all(db).await).await
     }
 
-    /// The peer that this key is.
-    pub(crate) async fn peer_by_key(&self, key: &PublicKey) -> Result<Option<Peer>, StoreError> {
-        self.pools.read("look a peer up", async |db| peers::by_key(db, key).await).await
-    }
-
     /// Forgets a peer: its grants, its pending enrollments, and the claim that its key had on the token it used.
     /// Returns it as it was, or nothing where there is no such peer.
     pub(crate) async fn revoke_peer(&self, name: &PeerName, now: i64) -> Result<Option<Peer>, StoreError> {
