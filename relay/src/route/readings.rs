@@ -134,7 +134,7 @@ impl Choice {
                 match byte {
                     // Where it does not separate, it is a character of its own, and not the one that does.
                     Byte::Encoded(b'/') => segment.extend_from_slice(b"%2F"),
-                    other => segment.push(other.value()),
+                    Byte::Plain(value) | Byte::Encoded(value) => segment.push(*value),
                 }
             }
         }
