@@ -5,5 +5,8 @@ pub mod bed;
 pub mod binaries;
 pub mod koda;
 pub mod origin;
+pub mod raw;
+pub mod tape;
+pub mod program;
 pub mod visitor;
 pub mod wait;
