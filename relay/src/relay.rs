@@ -103,39 +103,42 @@ struct Opened {
     state: Arc<Admin>,
     certificates: Arc<Certificates>,
     max_connections: usize,
-    _lock: private_file::Lock,
+    lock: private_file::Lock,
 }
 
-/// Runs until `stop`, or until a part of it fails.
+/// Runs until `stop`, or until a part of it fails. The edge stops first, and the sessions after it, so that what visitors
+/// are in the middle of can come to its end.
 pub(crate) async fn run(path: PathBuf, config: Config, stop: CancellationToken) -> Result<(), RelayError> {
     let opened = open(&config, &stop).await?;
-    let store = opened.state.enrollment.store.clone();
-    let mut parts = JoinSet::new();
-    let upgraded = opened.ingress.upgraded.clone();
-    start(&mut parts, opened, path, config, &stop)?;
+    let (store, upgraded) = (opened.state.enrollment.store.clone(), opened.ingress.upgraded.clone());
+    let inner_stop = CancellationToken::new();
+    let (mut edge, mut inner) = (JoinSet::new(), JoinSet::new());
+    start(&mut edge, &mut inner, opened, (path, config), &inner_stop)?;
     // Systemd alone wants to know; without it this does nothing.
     let _no_systemd = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     let first = tokio::select! {
         () = stop.cancelled() => None,
-        ended = parts.join_next() => ended,
+        ended = edge.join_next() => ended,
+        ended = inner.join_next() => ended,
     };
     let _no_systemd = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     tracing::info!("stopping");
     stop.cancel();
-    let failed = first.and_then(Result::err);
-    while parts.join_next().await.is_some() {}
+    while edge.join_next().await.is_some() {}
     upgraded.close();
     upgraded.wait().await;
+    inner_stop.cancel();
+    while inner.join_next().await.is_some() {}
     store.close().await;
-    failed.map_or(Ok(()), |error| Err(RelayError::Part(error)))
+    first.and_then(Result::err).map_or(Ok(()), |error| Err(RelayError::Part(error)))
 }
 
 fn start(
-    parts: &mut JoinSet<()>,
+    edge: &mut JoinSet<()>,
+    inner: &mut JoinSet<()>,
     opened: Opened,
-    path: PathBuf,
-    config: Config,
-    stop: &CancellationToken,
+    (path, config): (PathBuf, Config),
+    inner_stop: &CancellationToken,
 ) -> Result<(), RelayError> {
     let Opened {
         http,
@@ -147,38 +150,38 @@ fn start(
         state,
         certificates,
         max_connections,
-        _lock,
+        lock,
     } = opened;
-    let enrollment = Arc::clone(&state.enrollment);
+    let (enrollment, stop) = (Arc::clone(&state.enrollment), ingress.stop.clone());
     let reload = reload::Reload::new(path, config, certificates, Arc::clone(&ingress))?;
-    parts.spawn(sessions::run(endpoint, enrollment, stop.clone()));
-    if let Some(http) = http {
-        let ingress = Arc::clone(&ingress);
-        let serve = move |stream, address| redirect::serve(Arc::clone(&ingress), stream, address);
-        parts.spawn(listener::run(http, max_connections, stop.clone(), serve));
-    }
-    let serve =
-        move |stream, address| connection::serve(Arc::clone(&ingress), acceptor.clone(), stream, address);
-    parts.spawn(listener::run(https, max_connections, stop.clone(), serve));
+    inner.spawn(sessions::run(endpoint, enrollment, inner_stop.clone()));
     let answer = move |request: Request| {
         let state = Arc::clone(&state);
         async move { state.answer(request).await }
     };
-    parts.spawn(admin.serve(stop.clone(), answer));
-    let stopped = stop.clone();
-    parts.spawn(async move {
+    inner.spawn(admin.serve(inner_stop.clone(), answer));
+    let inner_stop = inner_stop.clone();
+    inner.spawn(async move {
         tokio::select! {
             () = reload.run() => {}
-            () = stopped.cancelled() => {}
+            () = inner_stop.cancelled() => {}
         }
-        drop(_lock);
+        drop(lock);
     });
+    if let Some(http) = http {
+        let ingress = Arc::clone(&ingress);
+        let serve = move |stream, address| redirect::serve(Arc::clone(&ingress), stream, address);
+        edge.spawn(listener::run(http, max_connections, stop.clone(), serve));
+    }
+    let serve =
+        move |stream, address| connection::serve(Arc::clone(&ingress), acceptor.clone(), stream, address);
+    edge.spawn(listener::run(https, max_connections, stop, serve));
     Ok(())
 }
 
 async fn open(config: &Config, stop: &CancellationToken) -> Result<Opened, RelayError> {
     private_file::create_folder(&config.data_dir)?;
-    let _lock = private_file::lock(&config.data_dir.join("relay.lock")).map_err(RelayError::Locked)?;
+    let lock = private_file::lock(&config.data_dir.join("relay.lock")).map_err(RelayError::Locked)?;
     let store = Store::open(&config.data_dir.join("adit.db")).await?;
     let secret = store.relay_secret(process::random::bytes()).await?;
     let registry = Arc::new(Registry::new(config.timeouts));
@@ -207,18 +210,7 @@ async fn open(config: &Config, stop: &CancellationToken) -> Result<Opened, Relay
     let admin = local::Listener::bind(&config.admin_socket).map_err(RelayError::Admin)?;
     let acceptor = tls::visitors(Arc::clone(&certificates))?;
     let max_connections = config.edge.max_connections;
-    Ok(Opened {
-        http,
-        https,
-        endpoint,
-        admin,
-        acceptor,
-        ingress,
-        state,
-        certificates,
-        max_connections,
-        _lock,
-    })
+    Ok(Opened { http, https, endpoint, admin, acceptor, ingress, state, certificates, max_connections, lock })
 }
 
 fn listen_error(address: SocketAddr) -> impl Fn(io::Error) -> RelayError {

@@ -3,6 +3,7 @@
 
 pub mod bed;
 pub mod binaries;
+pub mod deploy;
 pub mod koda;
 pub mod origin;
 pub mod raw;

@@ -57,6 +57,9 @@ impl Drop for AccessLine {
         if !self.enabled {
             return;
         }
+        if self.status == 0 && self.error.is_none() {
+            self.error = Some("visitor-gone");
+        }
         // The http crate lets no control characters into a method or a path, and a host is a checked name.
         tracing::info!(
             target: "access",

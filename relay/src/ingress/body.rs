@@ -213,7 +213,7 @@ impl OriginBody {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, IngressError>>> {
         let Poll::Ready(polled) = Pin::new(&mut self.body).poll_frame(cx) else {
             ready!(self.timer.poll_fired(cx));
-            return Poll::Ready(Some(Err(IngressError::FirstByteTimeout)));
+            return Poll::Ready(Some(Err(IngressError::OriginStalled)));
         };
         self.timer.moved();
         match polled {

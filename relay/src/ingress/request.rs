@@ -1,9 +1,9 @@
 //! What a request asks for, checked: method, host, path. What the framing guard does for HTTP/1 bytes, this does for what
 //! HTTP/2 leaves open as well.
 
-use http::header::{CONTENT_LENGTH, EXPECT, HOST, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONTENT_LENGTH, EXPECT, HOST, TE, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, Request, Version};
-use hyper::body::{Body, Incoming};
+use hyper::body::Incoming;
 use protocol::hostname::Hostname;
 
 use super::error::IngressError;
@@ -25,17 +25,13 @@ pub(crate) fn examine(request: &Request<Incoming>) -> Result<Target, IngressErro
         return Err(IngressError::MethodNotAllowed);
     }
     check_headers(request.headers())?;
-    let http1 = request.version() < Version::HTTP_2;
-    if !http1 && !request.body().is_end_stream() && request.headers().contains_key(UPGRADE) {
-        return Err(IngressError::BadHeader);
-    }
     target(request)
 }
 
 /// On HTTP/1 the guard puts a request of its own in the place of one that it refuses. Nobody else can write it there;
-/// over HTTP/2 it is a method like any other, that does not exist.
+/// over HTTP/2 it is a method like any other.
 fn refused_by_guard(request: &Request<Incoming>) -> Result<(), IngressError> {
-    if request.method().as_str() != REFUSE_METHOD {
+    if request.version() >= Version::HTTP_2 || request.method().as_str() != REFUSE_METHOD {
         return Ok(());
     }
     let code = request.uri().path().trim_start_matches('/');

@@ -18,6 +18,8 @@ use super::session::Session;
 /// How often idle streams are looked through.
 const PRUNE: Duration = Duration::from_secs(15);
 
+const BETWEEN_REGISTRATIONS: Duration = Duration::from_millis(50);
+
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SessionEnd {
@@ -90,7 +92,12 @@ async fn on_frame(
         return Ok(());
     }
     match Register::from_frame(&frame).map_err(SessionEnd::Malformed)? {
-        Some(wish) => tell(&registry.register(session.id, wish), session, send).await,
+        Some(wish) => {
+            tell(&registry.register(session.id, wish), session, send).await?;
+            // Every registration makes a new route table for all; an agent that sends many waits for the next.
+            tokio::time::sleep(BETWEEN_REGISTRATIONS).await;
+            Ok(())
+        }
         None => Ok(()),
     }
 }

@@ -4,6 +4,7 @@ use memchr::{memchr, memrchr};
 
 use super::GuardLimits;
 use super::field::{FieldName, LineCursor, LineFault, is_token, parse_field};
+use super::target::is_target;
 use super::violation::Violation;
 
 /// The method of the request that stands in for a refused head; no visitor may send it.
@@ -105,7 +106,7 @@ fn request_line(line: &[u8], max_target: usize) -> Result<Version, Violation> {
     if target.len() > max_target {
         return Err(Violation::UriTooLong);
     }
-    if target.iter().all(|&byte| is_target_byte(byte)) { Ok(version) } else { Err(Violation::BadTarget) }
+    if is_target(method, target) { Ok(version) } else { Err(Violation::BadTarget) }
 }
 
 fn version(bytes: &[u8]) -> Result<Version, Violation> {
@@ -118,12 +119,6 @@ fn version(bytes: &[u8]) -> Result<Version, Violation> {
         }
         _ => Err(Violation::BadRequestLine),
     }
-}
-
-/// Laxer than RFC 3986, as clients send `|`, `{`, `"` and their like unescaped; but a fragment never belongs in a
-/// target, and spaces, control bytes and bytes from 0x80 on are read differently from one origin to the next.
-fn is_target_byte(byte: u8) -> bool {
-    byte.is_ascii_graphic() && byte != b'#'
 }
 
 /// What the fields seen so far amount to.

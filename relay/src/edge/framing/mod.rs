@@ -8,6 +8,7 @@
 mod chunked;
 mod field;
 mod head;
+mod target;
 #[cfg(test)]
 mod tests;
 mod violation;

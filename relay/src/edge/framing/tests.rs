@@ -92,7 +92,23 @@ fn request_lines() {
         ("GET /\x7f HTTP/1.1\r\nhost: a\r\n\r\n", 0, no(BadTarget)),
         ("GET /\r HTTP/1.1\r\nhost: a\r\n\r\n", 0, no(BadTarget)),
         ("GET /é HTTP/1.1\r\nhost: a\r\n\r\n", 0, no(BadTarget)),
-        ("GET /\\^{|}?\" HTTP/1.1\r\nhost: a\r\n\r\n", 1, HEAD),
+        ("GET /\\^{|}\"?`> HTTP/1.1\r\nhost: a\r\n\r\n", 1, HEAD),
+        ("GET /` HTTP/1.1\r\nhost: a\r\n\r\n", 0, no(BadTarget)),
+        ("GET /<b> HTTP/1.1\r\nhost: a\r\n\r\n", 0, no(BadTarget)),
+        ("GET /?\" HTTP/1.1\r\nhost: a\r\n\r\n", 0, no(BadTarget)),
+        ("GET /?a<b HTTP/1.1\r\nhost: a\r\n\r\n", 0, no(BadTarget)),
+        ("GET a HTTP/1.1\r\nhost: a\r\n\r\n", 0, no(BadTarget)),
+        ("GET a:1 HTTP/1.1\r\nhost: a\r\n\r\n", 0, no(BadTarget)),
+        ("GET ?a HTTP/1.1\r\nhost: a\r\n\r\n", 0, no(BadTarget)),
+        ("GET * HTTP/1.1\r\nhost: a\r\n\r\n", 0, no(BadTarget)),
+        ("GET @a/ HTTP/1.1\r\nhost: a\r\n\r\n", 0, no(BadTarget)),
+        ("GET ftp://a/ HTTP/1.1\r\nhost: a\r\n\r\n", 0, no(BadTarget)),
+        ("GET http:///a HTTP/1.1\r\nhost: a\r\n\r\n", 0, no(BadTarget)),
+        ("GET http://u@a/ HTTP/1.1\r\nhost: a\r\n\r\n", 0, no(BadTarget)),
+        ("GET http://a:/ HTTP/1.1\r\nhost: a\r\n\r\n", 0, no(BadTarget)),
+        ("GET http://[::1]/ HTTP/1.1\r\nhost: a\r\n\r\n", 0, no(BadTarget)),
+        ("CONNECT a@b:1 HTTP/1.1\r\nhost: a\r\n\r\n", 0, no(BadTarget)),
+        ("GET HTTP://a:1?b HTTP/1.1\r\nhost: a\r\n\r\n", 1, HEAD),
         ("GET http://a/ HTTP/1.1\r\nhost: a\r\n\r\n", 1, HEAD),
         ("OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n", 1, HEAD),
         ("CONNECT a:1 HTTP/1.1\r\nhost: a\r\n\r\n", 1, HEAD),
@@ -104,7 +120,7 @@ fn request_lines() {
         ("ADIT-REFUSE /bad_host HTTP/1.1\r\nhost: a\r\n\r\n", 0, no(BadMethod)),
         ("adit-refuse / HTTP/1.1\r\nhost: a\r\n\r\n", 0, no(BadMethod)),
     ];
-    assert_eq!(cases.len(), 32);
+    assert_eq!(cases.len(), 48);
     check(GuardLimits::default(), &cases);
 }
 
