@@ -170,7 +170,7 @@ impl Cli {
     /// Does what was asked for and says so.
     pub async fn run(self) -> ExitCode {
         let done = match logging::init(self.log_format, self.command.log_filter()) {
-            Ok(()) => self.command.run(&self.places).await,
+            Ok(_logging) => self.command.run(&self.places).await,
             Err(error) => Err(Failure::new(error, None)),
         };
         done.unwrap_or_else(|Failure { error, hint }| {

@@ -2,9 +2,11 @@
 
 use std::env::{self, VarError};
 use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::str::FromStr;
+use std::sync::{Arc, OnceLock};
 
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
@@ -62,15 +64,35 @@ pub enum LoggingError {
     Twice(#[source] TryInitError),
 }
 
+/// Keeps the writer of log lines at work; dropped, what is left of them is written out.
+#[derive(Debug)]
+#[must_use = "log lines are lost where this is dropped before the process ends"]
+pub struct Logging {
+    _writer: WorkerGuard,
+}
+
+/// Lines that wait for a slow standard error before others are dropped (and counted).
+const WAITING: usize = 16_384;
+
 /// Sets up logging for the whole process, once. `default_filter` counts where `ADIT_LOG` is not set or empty.
-pub fn init(format: LogFormat, default_filter: &str) -> Result<(), LoggingError> {
+///
+/// Lines are written by a thread of their own, many at a time under load: whoever logs never waits for a terminal or a
+/// disk.
+pub fn init(format: LogFormat, default_filter: &str) -> Result<Logging, LoggingError> {
     let filter = filter(env::var(VARIABLE), default_filter)?;
-    let output = log::layer().with_writer(|| Unfailing(io::stderr())).log_internal_errors(false);
+    let dropped = Arc::new(OnceLock::new());
+    let output = Output { to: BufWriter::new(io::stderr()), dropped: Arc::clone(&dropped), told: 0 };
+    let builder = NonBlockingBuilder::default().buffered_lines_limit(WAITING).lossy(true).thread_name("log");
+    let (writer, guard) = builder.finish(output);
+    let _first_and_only = dropped.set(writer.error_counter());
+    let output = log::layer().with_writer(writer).log_internal_errors(false);
     let output = match format {
         LogFormat::Text => output.with_ansi(crate::terminal::stderr_has_colour()).boxed(),
         LogFormat::Json => output.json().flatten_event(true).boxed(),
     };
-    tracing_subscriber::registry().with(filter).with(output).try_init().map_err(LoggingError::Twice)
+    let registry = tracing_subscriber::registry().with(filter).with(output);
+    registry.try_init().map_err(LoggingError::Twice)?;
+    Ok(Logging { _writer: guard })
 }
 
 fn filter(variable: Result<String, VarError>, default: &str) -> Result<EnvFilter, LoggingError> {
@@ -85,17 +107,33 @@ fn filter(variable: Result<String, VarError>, default: &str) -> Result<EnvFilter
     }
 }
 
-/// Standard error that was closed, or whose disk is full, must not end a process that forwards traffic.
-struct Unfailing<W>(W);
+/// Where lines go. An output that was closed, or whose disk is full, must not end a process that forwards traffic; and
+/// when it was too slow, that is said.
+struct Output<W: Write> {
+    to: BufWriter<W>,
+    dropped: Arc<OnceLock<ErrorCounter>>,
+    told: usize,
+}
 
-impl<W: Write> Write for Unfailing<W> {
+impl<W: Write> Output<W> {
+    fn tell_of_dropped_lines(&mut self) {
+        let dropped = self.dropped.get().map_or(0, ErrorCounter::dropped_lines);
+        if dropped > self.told {
+            let _ = writeln!(self.to, "{} log lines were lost: standard error is too slow", dropped - self.told);
+            self.told = dropped;
+        }
+    }
+}
+
+impl<W: Write> Write for Output<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let _ = self.0.write_all(bytes);
+        let _ = self.to.write_all(bytes);
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        let _ = self.0.flush();
+        self.tell_of_dropped_lines();
+        let _ = self.to.flush();
         Ok(())
     }
 }
@@ -138,7 +176,7 @@ mod tests {
                 Err(io::ErrorKind::BrokenPipe.into())
             }
         }
-        let mut output = Unfailing(Closed);
+        let mut output = Output { to: BufWriter::with_capacity(0, Closed), dropped: Arc::default(), told: 0 };
         assert_eq!(output.write(b"event").unwrap(), 5);
         output.flush().unwrap();
     }

@@ -78,14 +78,14 @@ name! {
     ServiceName
 }
 
-/// Names one request in the logs of both sides: 128 random bits, written as 32 hexadecimal digits.
+/// Names one request in the logs of both sides: 128 bits that no other request has, written as 32 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RequestId(u128);
 
 impl RequestId {
-    /// From 16 random bytes.
+    /// From 16 bytes.
     #[must_use]
-    pub fn from_random(bytes: [u8; 16]) -> Self {
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(u128::from_be_bytes(bytes))
     }
 

@@ -93,7 +93,7 @@ impl StreamHeader {
                 }
                 TAG_VISITOR => visitor = Some(address(value).ok_or(malformed)?),
                 TAG_REQUEST => {
-                    request = Some(RequestId::from_random(value.try_into().map_err(|_| malformed)?))
+                    request = Some(RequestId::from_bytes(value.try_into().map_err(|_| malformed)?))
                 }
                 _ => {}
             }
@@ -146,7 +146,7 @@ mod tests {
         StreamHeader {
             service: "dashboard".parse().unwrap(),
             visitor: "192.0.2.7:50000".parse().unwrap(),
-            request: RequestId::from_random([0xab; 16]),
+            request: RequestId::from_bytes([0xab; 16]),
         }
     }
 
@@ -192,7 +192,7 @@ mod tests {
             let header = StreamHeader {
                 service: service.parse().unwrap(),
                 visitor: SocketAddr::new(ip, port),
-                request: RequestId::from_random(id),
+                request: RequestId::from_bytes(id),
             };
             prop_assert_eq!(decode(&header.encode()), Ok(header));
         }

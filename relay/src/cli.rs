@@ -98,7 +98,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, CommandError> {
 
 fn serve(path: PathBuf) -> Result<ExitCode, CommandError> {
     let config = config::load(&path)?;
-    logging::init(config.log_format, "info")?;
+    let _logging = logging::init(config.log_format, "info")?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CommandError::Runtime)?;
     let ended = runtime.block_on(shutdown::run(|stop| relay::run(path, config, stop)));

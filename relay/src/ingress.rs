@@ -18,10 +18,11 @@ pub(crate) mod rescue;
 pub(crate) mod upgrade;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
+use protocol::id::RequestId;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -37,6 +38,7 @@ pub(crate) struct Ingress {
     pub(crate) access_log: AtomicBool,
     /// The port that visitors use for https, where they do not name another.
     pub(crate) https_port: u16,
+    pub(crate) request_ids: RequestIds,
     pub(crate) stop: CancellationToken,
     /// Upgraded connections, which outlive the HTTP connection that they came from.
     pub(crate) upgraded: TaskTracker,
@@ -45,5 +47,26 @@ pub(crate) struct Ingress {
 impl Ingress {
     pub(crate) fn logs_access(&self) -> bool {
         self.access_log.load(Ordering::Relaxed)
+    }
+}
+
+/// Names requests: a random half for this run of the relay, and a number. Only has to be unique, not secret.
+#[derive(Debug)]
+pub(crate) struct RequestIds {
+    run: [u8; 8],
+    next: AtomicU64,
+}
+
+impl RequestIds {
+    pub(crate) fn new() -> Self {
+        Self { run: process::random::bytes(), next: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn next(&self) -> RequestId {
+        let mut bytes = [0; 16];
+        let (run, number) = bytes.split_at_mut(8);
+        run.copy_from_slice(&self.run);
+        number.copy_from_slice(&self.next.fetch_add(1, Ordering::Relaxed).to_be_bytes());
+        RequestId::from_bytes(bytes)
     }
 }

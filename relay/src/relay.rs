@@ -25,7 +25,7 @@ use crate::edge::cert::{CertError, Certificates, FileCertificates};
 use crate::edge::internal_ca::{self, CaError, InternalCa};
 use crate::edge::{listener, tls};
 use crate::enrollment::Enrollment;
-use crate::ingress::{Ingress, connection, redirect};
+use crate::ingress::{Ingress, RequestIds, connection, redirect};
 use crate::store::{Store, StoreError};
 use crate::tunnel::listener::{self as sessions, EndpointError};
 use crate::tunnel::registry::Registry;
@@ -201,6 +201,7 @@ async fn open(config: &Config, stop: &CancellationToken) -> Result<Opened, Relay
         trusted_proxies: ArcSwap::from_pointee(config.edge.trusted_proxies.clone()),
         access_log: AtomicBool::new(config.access_log),
         https_port: config.edge.public_https_port.unwrap_or(https_address.port()),
+        request_ids: RequestIds::new(),
         stop: stop.clone(),
         upgraded: TaskTracker::new(),
     });

@@ -81,8 +81,9 @@ impl Drop for Process {
 /// A running relay.
 #[derive(Debug)]
 pub struct Relay {
-    folder: TempDir,
+    /// Before its folder: the log is shown when it ends.
     pub process: Process,
+    folder: TempDir,
     pub https: SocketAddr,
     pub http: SocketAddr,
     pub fingerprint: String,
@@ -99,6 +100,13 @@ impl Relay {
     #[must_use]
     pub fn with(sections: &str) -> Self {
         Self::configured("127.0.0.1:0", "127.0.0.1:0", "[internal_ca]\nenabled = true\n", sections)
+    }
+
+    /// With an internal CA, behind proxies of these networks.
+    #[must_use]
+    pub fn trusting(network: &str) -> Self {
+        let edge = format!("trusted_proxies = [\"{network}\"]\n[internal_ca]\nenabled = true\n");
+        Self::configured("127.0.0.1:0", "127.0.0.1:0", &edge, "")
     }
 
     /// Without an internal CA.
@@ -162,7 +170,6 @@ impl Relay {
     }
 
     /// The same, which has to succeed; what it printed.
-    #[must_use]
     pub fn ask(&self, arguments: &[&str]) -> String {
         let output = self.command(arguments);
         let err = String::from_utf8_lossy(&output.stderr);
@@ -216,8 +223,9 @@ fn log_filter() -> String {
 /// A device: an agent's folders, and the agent while it runs.
 #[derive(Debug)]
 pub struct Agent {
-    folder: TempDir,
+    /// Before its folder: the log is shown when it ends.
     process: Option<Process>,
+    folder: TempDir,
 }
 
 impl Default for Agent {
@@ -256,7 +264,8 @@ impl Agent {
     /// Runs one `agent` command to its end.
     #[must_use]
     pub fn command(&self, arguments: &[&str]) -> Output {
-        self.program(arguments).stdin(Stdio::null()).output().expect("the agent's command runs")
+        let mut command = self.program(arguments);
+        command.env_remove("ADIT_LOG").stdin(Stdio::null()).output().expect("the agent's command runs")
     }
 
     /// Enrolls with a token, which has to succeed.

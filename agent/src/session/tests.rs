@@ -31,7 +31,7 @@ fn offer(target: &str) -> Offer {
 fn header(service: &str) -> Vec<u8> {
     let service = service.parse().unwrap();
     let visitor = "192.0.2.1:1".parse().unwrap();
-    StreamHeader { service, visitor, request: RequestId::from_random([1; 16]) }.encode()
+    StreamHeader { service, visitor, request: RequestId::from_bytes([1; 16]) }.encode()
 }
 
 /// Waits for a condition that is about to come true.

@@ -9,6 +9,7 @@ use http::{Method, Request, Version};
 use protocol::id::{PeerName, RequestId, ServiceName};
 
 use super::body::Upload;
+use crate::edge::framing::REFUSE_METHOD;
 
 /// What is known of a request so far. Dropping it writes the line.
 #[derive(Debug)]
@@ -17,9 +18,9 @@ pub(crate) struct AccessLine {
     pub(crate) started: Instant,
     visitor: IpAddr,
     protocol: Version,
-    method: Method,
+    /// What a visitor asked for; nothing where its bytes are no request.
+    asked: Option<(Method, String)>,
     pub(crate) host: Option<String>,
-    path: String,
     pub(crate) status: u16,
     pub(crate) first_byte: Option<Duration>,
     pub(crate) upload: Arc<Upload>,
@@ -31,15 +32,14 @@ pub(crate) struct AccessLine {
 }
 
 impl AccessLine {
-    pub(crate) fn begin<B>(request: &Request<B>, visitor: IpAddr, enabled: bool) -> Self {
+    pub(crate) fn begin<B>(request: &Request<B>, id: RequestId, visitor: IpAddr, enabled: bool) -> Self {
         Self {
-            id: RequestId::from_random(process::random::bytes()),
+            id,
             started: Instant::now(),
             visitor,
             protocol: request.version(),
-            method: request.method().clone(),
+            asked: asked(request),
             host: None,
-            path: request.uri().path().to_owned(),
             status: 0,
             first_byte: None,
             upload: Arc::new(Upload::default()),
@@ -50,6 +50,12 @@ impl AccessLine {
             enabled,
         }
     }
+}
+
+/// Method and path, but for the stand-in that the framing guard writes.
+fn asked<B>(request: &Request<B>) -> Option<(Method, String)> {
+    let refused = request.version() < Version::HTTP_2 && request.method().as_str() == REFUSE_METHOD;
+    (!refused).then(|| (request.method().clone(), request.uri().path().to_owned()))
 }
 
 impl Drop for AccessLine {
@@ -66,9 +72,9 @@ impl Drop for AccessLine {
             request = %self.id,
             visitor = %self.visitor,
             protocol = ?self.protocol,
-            method = %self.method,
+            method = self.asked.as_ref().map(|(method, _)| method.as_str()),
             host = self.host.as_deref(),
-            path = self.path,
+            path = self.asked.as_ref().map(|(_, path)| path.as_str()),
             status = self.status,
             received_bytes = self.upload.received(),
             sent_bytes = self.sent,

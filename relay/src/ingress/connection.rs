@@ -9,9 +9,11 @@ use std::time::{Duration, Instant};
 use http::Response;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use process::terminal;
 use protocol::hostname::Hostname;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
@@ -39,6 +41,8 @@ pub(crate) struct Visitor {
     pub(crate) sni: Option<Hostname>,
     pub(crate) guard: Option<GuardHandle>,
     usage: Mutex<Usage>,
+    /// The latest upgrade that did not come about. hyper hands the connection over to it in the end.
+    refused: Mutex<Option<OnUpgrade>>,
 }
 
 #[derive(Debug)]
@@ -55,7 +59,7 @@ pub(crate) struct Underway(Arc<Visitor>);
 impl Visitor {
     pub(crate) fn new(address: SocketAddr, sni: Option<Hostname>, guard: Option<GuardHandle>) -> Arc<Self> {
         let usage = Mutex::new(Usage { underway: 0, any: false, since: Instant::now() });
-        Arc::new(Self { address, sni, guard, usage })
+        Arc::new(Self { address, sni, guard, usage, refused: Mutex::default() })
     }
 
     pub(crate) fn ip(&self) -> IpAddr {
@@ -70,6 +74,18 @@ impl Visitor {
         used.underway += 1;
         used.any = true;
         Underway(Arc::clone(self))
+    }
+
+    pub(crate) fn keep_refused(&self, upgrade: OnUpgrade) {
+        *lock(&self.refused) = Some(upgrade);
+    }
+
+    /// Says the farewell that hyper leaves to the owner of an upgrade, also to the one who never got it.
+    async fn close_refused(&self) {
+        let Some(upgrade) = lock(&self.refused).take() else { return };
+        if let Ok(upgraded) = upgrade.await {
+            let _visitor_gone = TokioIo::new(upgraded).shutdown().await;
+        }
     }
 
     /// Nothing is under way, and has not been for longer than a connection may be kept for.
@@ -116,7 +132,7 @@ pub(crate) fn http1_builder() -> http1::Builder {
 async fn serve_http1(ingress: Arc<Ingress>, visit: Visit, address: SocketAddr) {
     let (guarded, handle) = Guarded::new(stalling(visit.stream), GuardLimits::default());
     let visitor = Visitor::new(address, Some(visit.sni), Some(handle));
-    let stop = ingress.stop.clone();
+    let (stop, closing) = (ingress.stop.clone(), Arc::clone(&visitor));
     let service = service_fn(move |request| {
         let (ingress, visitor) = (Arc::clone(&ingress), Arc::clone(&visitor));
         async move { Ok::<Response<ResponseBody>, Infallible>(requests::serve(&ingress, &visitor, request).await) }
@@ -130,6 +146,7 @@ async fn serve_http1(ingress: Arc<Ingress>, visit: Visit, address: SocketAddr) {
             connection.await
         }
     };
+    closing.close_refused().await;
     log_end(ended, address);
 }
 

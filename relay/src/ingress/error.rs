@@ -74,6 +74,24 @@ errors! {
     FirstByteTimeout: GATEWAY_TIMEOUT "first-byte-timeout" "The service at home did not answer in time."
 }
 
+impl IngressError {
+    /// Whether what the visitor sent makes it doubtful where its next request begins, or that it means well. HTTP/2
+    /// frames its messages: there only the one request ends.
+    pub(crate) fn ends_connection(self) -> bool {
+        matches!(
+            self,
+            Self::Violation(_)
+                | Self::MethodNotAllowed
+                | Self::BadHost
+                | Self::HostMismatch
+                | Self::BadHeader
+                | Self::BadExpect
+                | Self::BodyBroken
+                | Self::BodyTimeout
+        )
+    }
+}
+
 fn violation_answer(violation: Violation) -> Answer {
     let status = match violation {
         Violation::HeadTimeout => StatusCode::REQUEST_TIMEOUT,

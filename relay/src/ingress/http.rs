@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::HOST;
+use http::header::{HOST, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Body, Incoming};
@@ -32,12 +32,17 @@ use crate::tunnel::session::{Answer, Asker, FailureReason, SendFailure, Session}
 pub(crate) async fn serve(
     ingress: &Arc<Ingress>,
     visitor: &Arc<Visitor>,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
 ) -> Response<ResponseBody> {
     let underway = visitor.begin();
-    let mut line = AccessLine::begin(&request, visitor.ip(), ingress.logs_access());
+    let mut line = AccessLine::begin(&request, ingress.request_ids.next(), visitor.ip(), ingress.logs_access());
     let format = Format::wanted(request.headers());
-    let response = lead(ingress, visitor, request, &mut line).await;
+    let asks = request.headers().contains_key(UPGRADE);
+    let mut upgrade = asks.then(|| hyper::upgrade::on(&mut request));
+    let response = lead(ingress, visitor, request, &mut upgrade, &mut line).await;
+    if let Some(refused) = upgrade {
+        visitor.keep_refused(refused);
+    }
     let mut response = response.unwrap_or_else(|error| {
         line.error = Some(error.answer().code);
         page::respond(error, line.id, format)
@@ -58,12 +63,13 @@ async fn lead(
     ingress: &Arc<Ingress>,
     visitor: &Visitor,
     mut request: Request<Incoming>,
+    upgrade: &mut Option<OnUpgrade>,
     line: &mut AccessLine,
 ) -> Result<Response<ResponseBody>, IngressError> {
     let target = request::examine(&request)?;
     line.host = Some(target.hostname.to_string());
     check_sni(&ingress.registry.routes(), visitor, &target)?;
-    let upgrade = upgrade::is_wanted(&request).then(|| hyper::upgrade::on(&mut request));
+    let wanted = upgrade::is_wanted(&request);
     let whence = headers::Visitor {
         address: visitor.ip(),
         trusted: ingress.trusted_proxies.load().iter().any(|network| network.contains(&visitor.ip())),
@@ -71,12 +77,13 @@ async fn lead(
         https_port: ingress.https_port,
     };
     headers::rewrite_request(request.headers_mut(), &whence);
-    if upgrade.is_some() {
+    if wanted {
         upgrade::announce(request.headers_mut());
     }
     let asker = Asker { visitor: visitor.address, request: line.id };
     let attempts = Attempts { ingress, target: &target, asker, passed_over: Vec::new() };
     let (answer, place) = attempts.run(request, line).await?;
+    let upgrade = if wanted { upgrade } else { &mut None };
     respond(ingress, answer, &place, upgrade)
 }
 
@@ -271,7 +278,7 @@ fn respond(
     ingress: &Arc<Ingress>,
     answer: Answer,
     place: &Place,
-    upgrade: Option<OnUpgrade>,
+    upgrade: &mut Option<OnUpgrade>,
 ) -> Result<Response<ResponseBody>, IngressError> {
     let Answer { mut response, lease } = answer;
     let exposure = &place.serving.exposure;
@@ -282,15 +289,11 @@ fn respond(
     let (mut parts, body) = response.into_parts();
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
-    match (origin, upgrade) {
-        (None, _) => {
-            Ok(Response::from_parts(parts, ResponseBody::origin(body, lease, exposure.timeouts.idle)))
-        }
-        (Some(_), None) => Err(IngressError::OriginInvalid),
-        (Some(origin), Some(visitor)) => {
-            upgrade::announce(&mut parts.headers);
-            upgrade::join(ingress, Junction { visitor, origin, idle: exposure.timeouts.upgrade_idle, lease });
-            Ok(Response::from_parts(parts, ResponseBody::local("")))
-        }
-    }
+    let Some(origin) = origin else {
+        return Ok(Response::from_parts(parts, ResponseBody::origin(body, lease, exposure.timeouts.idle)));
+    };
+    let visitor = upgrade.take().ok_or(IngressError::OriginInvalid)?;
+    upgrade::announce(&mut parts.headers);
+    upgrade::join(ingress, Junction { visitor, origin, idle: exposure.timeouts.upgrade_idle, lease });
+    Ok(Response::from_parts(parts, ResponseBody::local("")))
 }

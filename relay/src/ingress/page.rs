@@ -50,7 +50,7 @@ pub(crate) fn respond(error: IngressError, id: RequestId, format: Format) -> Res
     if status == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(RETRY_AFTER, RETRY_AFTER_S);
     }
-    if let IngressError::Violation(_) | IngressError::BodyBroken | IngressError::BodyTimeout = error {
+    if error.ends_connection() {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response

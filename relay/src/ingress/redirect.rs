@@ -45,7 +45,7 @@ pub(crate) async fn serve(ingress: Arc<Ingress>, stream: TcpStream, address: Soc
 
 fn answer(ingress: &Ingress, visitor: &Arc<Visitor>, request: &Request<Incoming>) -> Response<ResponseBody> {
     let underway = visitor.begin();
-    let mut line = AccessLine::begin(request, visitor.ip(), ingress.logs_access());
+    let mut line = AccessLine::begin(request, ingress.request_ids.next(), visitor.ip(), ingress.logs_access());
     let mut response = redirect(ingress, request).unwrap_or_else(|error| {
         line.error = Some(error.answer().code);
         page::respond(error, line.id, Format::wanted(request.headers()))

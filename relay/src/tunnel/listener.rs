@@ -34,6 +34,8 @@ const SOCKET_BUFFER: usize = 8 << 20;
 const DOOR: Bounds = Bounds { all: 256, of_an_address: 64, validate_from: 64 };
 /// Devices that wait for approval with a connection open, and how many of one address.
 const WAITING: Bounds = Bounds { all: 64, of_an_address: 8, validate_from: usize::MAX };
+/// Devices that brought a token: they are answered at once and do not stand in that queue.
+const REDEEMING: Bounds = Bounds { all: 256, of_an_address: 64, validate_from: usize::MAX };
 
 /// Why there is no endpoint.
 #[derive(Debug, thiserror::Error)]
@@ -121,11 +123,19 @@ struct Doorway {
     enrollment: Arc<Enrollment>,
     door: Arc<Gate>,
     waiting: Arc<Gate>,
+    redeeming: Arc<Gate>,
+}
+
+impl Doorway {
+    fn new(enrollment: Arc<Enrollment>) -> Self {
+        let [door, waiting, redeeming] = [DOOR, WAITING, REDEEMING].map(Gate::new);
+        Self { enrollment, door, waiting, redeeming }
+    }
 }
 
 /// Accepts until cancelled; then closes every session and waits for them.
 pub(crate) async fn run(endpoint: Endpoint, enrollment: Arc<Enrollment>, cancel: CancellationToken) {
-    let doorway = Arc::new(Doorway { enrollment, door: Gate::new(DOOR), waiting: Gate::new(WAITING) });
+    let doorway = Arc::new(Doorway::new(enrollment));
     let tasks = TaskTracker::new();
     loop {
         tokio::select! {
@@ -193,7 +203,8 @@ async fn admitted(connection: Connection, established: Established, doorway: &Do
             enrollment.seen(&key).await;
         }
         Established::Enrolling { key, request, control } => {
-            match doorway.waiting.enter(establish::address(&connection), true) {
+            let gate = if request.token.is_some() { &doorway.redeeming } else { &doorway.waiting };
+            match gate.enter(establish::address(&connection), true) {
                 Verdict::Enter(_place) => enroll::run(connection, enrollment, key, request, control).await,
                 Verdict::Validate | Verdict::Refuse => {
                     let busy = SessionClose::Busy;

@@ -109,7 +109,7 @@ const FIELDS: [(&str, &str, Option<u16>); 62] = [
 ];
 
 /// Whole messages, `$` standing for the one good `Host` line.
-const MESSAGES: [(&str, Option<u16>); 46] = [
+const MESSAGES: [(&str, Option<u16>); 45] = [
     ("GET /case HTTP/1.1\r\n$\r\n", YES),
     ("\r\nGET /case HTTP/1.1\r\n$\r\n", YES),
     ("GET /case HTTP/1.0\r\n$Connection: keep-alive\r\n\r\n", YES),
@@ -122,12 +122,11 @@ const MESSAGES: [(&str, Option<u16>); 46] = [
     ("GET a.example.com:443 HTTP/1.1\r\n$\r\n", no(400)),
     ("GET case HTTP/1.1\r\n$\r\n", no(400)),
     ("GET * HTTP/1.1\r\n$\r\n", no(400)),
-    ("OPTIONS * HTTP/1.1\r\n$\r\n", no(404)),
     ("GET /case#f HTTP/1.1\r\n$\r\n", no(400)),
     ("GET /ca`se HTTP/1.1\r\n$\r\n", no(400)),
     ("GET /<case> HTTP/1.1\r\n$\r\n", no(400)),
     ("GET /case?\" HTTP/1.1\r\n$\r\n", no(400)),
-    ("GET /case?<b HTTP/1.1\r\n$\r\n", no(400)),
+    ("GET /case?a>b HTTP/1.1\r\n$\r\n", no(400)),
     ("GET /ca\0se HTTP/1.1\r\n$\r\n", no(400)),
     ("GET /cäse HTTP/1.1\r\n$\r\n", no(400)),
     ("GET /ca se HTTP/1.1\r\n$\r\n", no(400)),
@@ -179,7 +178,7 @@ async fn bytes_with_two_readings_are_refused() {
     cases.push((long(format!("X: {}\r\n", "x".repeat(300 << 10)), "case"), no(431)));
     cases.push((long("X: y\r\n".repeat(200), "case"), no(431)));
     cases.push((long(String::new(), &"x".repeat(17 << 10)), no(414)));
-    assert_eq!(cases.len(), 111);
+    assert_eq!(cases.len(), 110);
     for (bytes, verdict) in &cases {
         match verdict {
             Some(status) => refused(&lane, bytes, *status).await,

@@ -24,7 +24,7 @@ fn is_path_byte(byte: u8) -> bool {
 }
 
 fn is_query_byte(byte: u8) -> bool {
-    byte.is_ascii_graphic() && !matches!(byte, b'"' | b'#' | b'<')
+    byte.is_ascii_graphic() && !matches!(byte, b'"' | b'#' | b'<' | b'>')
 }
 
 /// `http://host[:port][/path][?query]`
