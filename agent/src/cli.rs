@@ -102,6 +102,15 @@ impl Failure {
     fn new(error: impl Error + Send + Sync + 'static, hint: Option<String>) -> Self {
         Self { error: Box::new(error), hint }
     }
+
+    /// What a person sees of it. The mistakes of a file are a report of their own.
+    fn report(&self) -> String {
+        match self.error.downcast_ref() {
+            Some(ConfigError::Rejected(rejected)) => rejected.render(terminal::stderr_has_colour()),
+            Some(ConfigError::Missing { .. } | ConfigError::Read { .. } | ConfigError::TooLarge { .. })
+            | None => terminal::report(&*self.error, self.hint.as_deref()),
+        }
+    }
 }
 
 macro_rules! failures {
@@ -173,8 +182,8 @@ impl Cli {
             Ok(_logging) => self.command.run(&self.places).await,
             Err(error) => Err(Failure::new(error, None)),
         };
-        done.unwrap_or_else(|Failure { error, hint }| {
-            terminal::stderr_line(terminal::report(&*error, hint.as_deref()));
+        done.unwrap_or_else(|failure| {
+            terminal::stderr_line(failure.report());
             ExitCode::FAILURE
         })
     }

@@ -50,7 +50,10 @@ impl CommandError {
             }
             Self::Call(error) => error.hint(),
             Self::Failed { hint, .. } => hint.clone(),
-            Self::Config(_)
+            Self::Config(ConfigError::Unreadable { .. }) => {
+                Some("name the relay's file with `--config FILE`; `deploy/relay.toml` is an example".into())
+            }
+            Self::Config(ConfigError::Rejected(_))
             | Self::Certificate(_)
             | Self::Logging(_)
             | Self::Runtime(_)
@@ -83,10 +86,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, CommandError> {
     match arguments.command {
         Command::Serve => serve(path),
         Command::Check => check(&path),
-        Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Arguments::command(), "relay", &mut std::io::stdout());
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Completions { shell } => completions(shell),
         Command::Status { json } => ask(&path, &Request::Status, json),
         Command::Token(command) => token(&path, command),
         Command::Peer(command) => peer(&path, command),
@@ -106,6 +106,15 @@ fn serve(path: PathBuf) -> Result<ExitCode, CommandError> {
         Ended::Finished(result) => result.map(|()| ExitCode::SUCCESS).map_err(CommandError::from),
         Ended::Forced => Ok(ExitCode::FAILURE),
     }
+}
+
+/// Printed as everything is: a reader that goes away is no error.
+fn completions(shell: clap_complete::Shell) -> Result<ExitCode, CommandError> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "relay", &mut script);
+    let script = String::from_utf8_lossy(&script);
+    terminal::stdout_line(script.trim_end()).map_err(CommandError::Output)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Reads the file and everything that it names.

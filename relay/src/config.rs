@@ -30,7 +30,9 @@ pub(crate) enum ConfigError {
 pub(crate) fn load(path: &Path) -> Result<Config, ConfigError> {
     let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
     let text = std::fs::read_to_string(path).map_err(unreadable)?;
-    parse(&path.display().to_string(), &text).map_err(ConfigError::Rejected)
+    let config = parse(&path.display().to_string(), &text).map_err(ConfigError::Rejected)?;
+    // Named files are relative to the folder of the file that names them.
+    Ok(config.below(path.parent().unwrap_or(Path::new(""))))
 }
 
 fn parse(name: &str, text: &str) -> Result<Config, Rejected> {
@@ -76,13 +78,13 @@ fn edge(table: Option<Table<'_>>) -> Option<Edge> {
     let Some(mut table) = table else { return Some(Edge::default()) };
     let default = Edge::default();
     let http = table.parsed::<Listen>("http");
-    let https = table.parsed::<SocketAddr>("https");
+    let https = table.parsed::<Address>("https");
     let public_https_port = table.integer::<u16>("public_https_port", 1..=u16::MAX);
     let trusted_proxies = table.parsed_list::<Network>("trusted_proxies");
     let max_connections = table.integer::<usize>("max_connections", 1..=1_000_000);
     Some(Edge {
         http: http.map_or(default.http, |listen| listen.value),
-        https: https.map_or(default.https, |address| address.value),
+        https: https.map_or(default.https, |address| address.value.0),
         public_https_port: public_https_port.map(|port| port.value),
         trusted_proxies: trusted_proxies
             .into_iter()
@@ -91,6 +93,17 @@ fn edge(table: Option<Table<'_>>) -> Option<Edge> {
             .collect(),
         max_connections: max_connections.map_or(default.max_connections, |count| count.value),
     })
+}
+
+/// Where to listen.
+struct Address(SocketAddr);
+
+impl std::str::FromStr for Address {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self).map_err(|_| "not an address such as `[::]:443`")
+    }
 }
 
 /// A network, or one address.

@@ -1,7 +1,7 @@
 //! The relay's configuration as everything else sees it: nobody checks it again.
 
 use std::net::{Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -23,6 +23,19 @@ pub(crate) struct Config {
     /// Whether each request leaves a line.
     pub(crate) access_log: bool,
     pub(crate) timeouts: Timeouts,
+}
+
+impl Config {
+    /// The same with every relative path taken from a folder.
+    pub(super) fn below(mut self, folder: &Path) -> Self {
+        self.data_dir = folder.join(self.data_dir);
+        self.admin_socket = folder.join(self.admin_socket);
+        for files in &mut self.certificates {
+            files.cert = folder.join(&files.cert);
+            files.key = folder.join(&files.key);
+        }
+        self
+    }
 }
 
 /// The public listeners.

@@ -4,6 +4,7 @@ mod approval;
 mod broken_origins;
 mod enrollment;
 mod real;
+mod bodies;
 mod forwarding;
 mod framing;
 mod hostnames;

@@ -149,11 +149,10 @@ async fn three_hundred_strangers_cost_little_and_hold_up_nobody() {
     let (key, visitor, id) = (relay_key(&agent), Visitor::of(&relay), relay.process.id());
     assert_eq!(visitor.get(HOSTNAME, "/").await.status, 200);
     let before = resident_kib(id);
-    let mut entered = 0;
+    let (mut entered, mut served) = (0, 0);
     for deed in Deed::ALL {
         let strangers = join_all((0..60).map(|_| visit(&relay, key, deed)));
         let mut strangers = std::pin::pin!(strangers);
-        let mut served = 0;
         let gone = loop {
             tokio::select! {
                 gone = strangers.as_mut() => break gone,
@@ -163,10 +162,10 @@ async fn three_hundred_strangers_cost_little_and_hold_up_nobody() {
                 }
             }
         };
-        assert!(served > 0, "{deed:?}: nobody was served meanwhile");
         assert!(gone.iter().flatten().all(|(_, lasted)| *lasted < 2 * SOON), "{deed:?}");
         entered += gone.iter().flatten().count();
     }
+    assert!(served > 20, "only {served} requests were answered in these seconds");
     assert!(entered >= 250, "only {entered} came as far as the door");
     let grown = resident_kib(id).saturating_sub(before);
     assert!(grown < 16 * 1024, "{grown} KiB");
