@@ -119,7 +119,8 @@ impl<W: Write> Output<W> {
     fn tell_of_dropped_lines(&mut self) {
         let dropped = self.dropped.get().map_or(0, ErrorCounter::dropped_lines);
         if dropped > self.told {
-            let _ = writeln!(self.to, "{} log lines were lost: standard error is too slow", dropped - self.told);
+            let _ =
+                writeln!(self.to, "{} log lines were lost: standard error is too slow", dropped - self.told);
             self.told = dropped;
         }
     }

@@ -1,9 +1,10 @@
 //! Hostnames as they are granted, exposed and asked for.
 
-use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+
+use crate::textual::textual;
 
 /// Why a text is no hostname.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -31,12 +32,6 @@ pub enum HostnameError {
 pub struct Hostname(Box<str>);
 
 impl Hostname {
-    /// The name as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
     /// `*.example.com` for `koda.example.com`: the one wildcard that could cover this name.
     #[must_use]
     pub fn wildcard(&self) -> Option<HostnamePattern> {
@@ -76,12 +71,6 @@ fn is_label(label: &str) -> bool {
 pub struct HostnamePattern(Box<str>);
 
 impl HostnamePattern {
-    /// The pattern as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
     /// The name, where it is not a wildcard.
     #[must_use]
     pub fn exact(&self) -> Option<Hostname> {
@@ -123,32 +112,8 @@ impl From<Hostname> for HostnamePattern {
     }
 }
 
-macro_rules! textual {
-    ($type:ident) => {
-        impl TryFrom<String> for $type {
-            type Error = HostnameError;
-
-            fn try_from(text: String) -> Result<Self, HostnameError> {
-                text.parse()
-            }
-        }
-
-        impl From<$type> for String {
-            fn from(name: $type) -> Self {
-                name.0.into()
-            }
-        }
-
-        impl fmt::Display for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
-    };
-}
-
-textual!(Hostname);
-textual!(HostnamePattern);
+textual!(Hostname, HostnameError);
+textual!(HostnamePattern, HostnameError);
 
 #[cfg(test)]
 mod tests {

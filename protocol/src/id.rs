@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::textual::textual;
+
 /// Longest name of a peer or a service, in bytes.
 const LONGEST: usize = 63;
 
@@ -30,14 +32,6 @@ macro_rules! name {
         #[serde(try_from = "String", into = "String")]
         pub struct $type(Box<str>);
 
-        impl $type {
-            /// The name as text.
-            #[must_use]
-            pub fn as_str(&self) -> &str {
-                &self.0
-            }
-        }
-
         impl FromStr for $type {
             type Err = NameError;
 
@@ -46,25 +40,7 @@ macro_rules! name {
             }
         }
 
-        impl TryFrom<String> for $type {
-            type Error = NameError;
-
-            fn try_from(text: String) -> Result<Self, NameError> {
-                text.parse()
-            }
-        }
-
-        impl From<$type> for String {
-            fn from(name: $type) -> Self {
-                name.0.into()
-            }
-        }
-
-        impl fmt::Display for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
+        textual!($type, NameError);
     };
 }
 

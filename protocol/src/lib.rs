@@ -26,5 +26,6 @@ pub mod limits;
 pub mod noise;
 pub mod path;
 pub mod stream;
+mod textual;
 pub mod token;
 pub mod version;

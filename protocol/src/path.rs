@@ -1,9 +1,10 @@
 //! Paths as they stand in a configuration: `/login` is that path alone, `/api/*` is everything below `/api/`.
 
-use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+
+use crate::textual::textual;
 
 const LONGEST: usize = 1024;
 
@@ -47,12 +48,6 @@ impl PathPattern {
             None => self.0.len() * 2 + 1,
         }
     }
-
-    /// The pattern as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
 }
 
 impl FromStr for PathPattern {
@@ -84,25 +79,7 @@ impl FromStr for PathPattern {
     }
 }
 
-impl TryFrom<String> for PathPattern {
-    type Error = PatternError;
-
-    fn try_from(text: String) -> Result<Self, PatternError> {
-        text.parse()
-    }
-}
-
-impl From<PathPattern> for String {
-    fn from(pattern: PathPattern) -> Self {
-        pattern.0.into()
-    }
-}
-
-impl fmt::Display for PathPattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+textual!(PathPattern, PatternError);
 
 #[cfg(test)]
 mod tests {

@@ -3,11 +3,12 @@
 
 pub mod bed;
 pub mod binaries;
+pub mod certificate;
 pub mod deploy;
 pub mod koda;
 pub mod origin;
+pub mod program;
 pub mod raw;
 pub mod tape;
-pub mod program;
 pub mod visitor;
 pub mod wait;

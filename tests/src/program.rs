@@ -35,7 +35,8 @@ impl Program {
         let mut line = String::new();
         let stdout = child.stdout.take().expect("its output is piped");
         BufReader::new(stdout).read_line(&mut line).expect("a line of text");
-        let said: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{script}: {error}: {line:?}"));
+        let said: Value =
+            serde_json::from_str(&line).unwrap_or_else(|error| panic!("{script}: {error}: {line:?}"));
         let port = said["port"].as_u64().and_then(|port| port.try_into().ok()).expect("a port");
         Self { child, port, _folder: None }
     }
@@ -45,7 +46,11 @@ impl Program {
     pub fn next() -> Self {
         let port = free_port();
         let server = real_folder().join("next/.next/standalone/next/server.js");
-        assert!(server.exists(), "{} is missing: run `npm ci && npm run build:next` in tests/real", server.display());
+        assert!(
+            server.exists(),
+            "{} is missing: run `npm ci && npm run build:next` in tests/real",
+            server.display()
+        );
         let mut command = Command::new("node");
         command.arg(server).env("PORT", port.to_string()).env("HOSTNAME", "127.0.0.1");
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("node is installed");

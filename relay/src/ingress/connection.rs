@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use http::Response;
+use http::{Request, Response};
+use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
@@ -14,9 +15,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use process::terminal;
 use protocol::hostname::Hostname;
 use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::body::ResponseBody;
@@ -122,23 +125,37 @@ pub(crate) async fn serve(
     }
 }
 
-/// hyper's own limits stay above the guard's, which answers with a page.
-pub(crate) fn http1_builder() -> http1::Builder {
-    let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(None).max_headers(128).max_buf_size(256 * 1024);
-    builder
-}
-
 async fn serve_http1(ingress: Arc<Ingress>, visit: Visit, address: SocketAddr) {
     let (guarded, handle) = Guarded::new(stalling(visit.stream), GuardLimits::default());
     let visitor = Visitor::new(address, Some(visit.sni), Some(handle));
     let (stop, closing) = (ingress.stop.clone(), Arc::clone(&visitor));
-    let service = service_fn(move |request| {
+    let answer = move |request| {
         let (ingress, visitor) = (Arc::clone(&ingress), Arc::clone(&visitor));
-        async move { Ok::<Response<ResponseBody>, Infallible>(requests::serve(&ingress, &visitor, request).await) }
+        async move { requests::serve(&ingress, &visitor, request).await }
+    };
+    run_http1(guarded, answer, stop, address).await;
+    closing.close_refused().await;
+}
+
+/// Serves HTTP/1.1 on guarded bytes to the end of the connection.
+pub(super) async fn run_http1<IO, F, Fut>(
+    io: Guarded<IO>,
+    answer: F,
+    stop: CancellationToken,
+    address: SocketAddr,
+) where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    F: Fn(Request<Incoming>) -> Fut,
+    Fut: Future<Output = Response<ResponseBody>>,
+{
+    let service = service_fn(|request| {
+        let response = answer(request);
+        async move { Ok::<_, Infallible>(response.await) }
     });
-    let connection = http1_builder().serve_connection(TokioIo::new(guarded), service).with_upgrades();
-    let mut connection = std::pin::pin!(connection);
+    let mut builder = http1::Builder::new();
+    // hyper's own limits stay above the guard's, which answers with a page.
+    builder.timer(TokioTimer::new()).header_read_timeout(None).max_headers(128).max_buf_size(256 * 1024);
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(io), service).with_upgrades());
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = stop.cancelled() => {
@@ -146,7 +163,6 @@ async fn serve_http1(ingress: Arc<Ingress>, visit: Visit, address: SocketAddr) {
             connection.await
         }
     };
-    closing.close_refused().await;
     log_end(ended, address);
 }
 
@@ -186,15 +202,15 @@ async fn serve_http2(ingress: Arc<Ingress>, visit: Visit, address: SocketAddr) {
     log_end(ended, address);
 }
 
-pub(crate) type Stalling<IO> = std::pin::Pin<Box<TimeoutStream<IO>>>;
+pub(super) type Stalling<IO> = std::pin::Pin<Box<TimeoutStream<IO>>>;
 
-pub(crate) fn stalling<IO: tokio::io::AsyncRead + tokio::io::AsyncWrite>(io: IO) -> Stalling<IO> {
+pub(super) fn stalling<IO: AsyncRead + AsyncWrite>(io: IO) -> Stalling<IO> {
     let mut stream = TimeoutStream::new(io);
     stream.set_write_timeout(Some(WRITE_STALL));
     Box::pin(stream)
 }
 
-pub(crate) fn log_end(ended: hyper::Result<()>, address: SocketAddr) {
+fn log_end(ended: hyper::Result<()>, address: SocketAddr) {
     if let Err(error) = ended {
         tracing::debug!(%address, error = terminal::chain(&error), "a visitor's connection broke");
     }

@@ -35,7 +35,8 @@ pub(crate) async fn serve(
     mut request: Request<Incoming>,
 ) -> Response<ResponseBody> {
     let underway = visitor.begin();
-    let mut line = AccessLine::begin(&request, ingress.request_ids.next(), visitor.ip(), ingress.logs_access());
+    let mut line =
+        AccessLine::begin(&request, ingress.request_ids.next(), visitor.ip(), ingress.logs_access());
     let format = Format::wanted(request.headers());
     let asks = request.headers().contains_key(UPGRADE);
     let mut upgrade = asks.then(|| hyper::upgrade::on(&mut request));

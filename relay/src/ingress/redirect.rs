@@ -1,20 +1,17 @@
 //! Port 80: sends visitors to https, for hostnames that are served or granted and for no others.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::header::{HeaderValue, LOCATION};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::Ingress;
 use super::access_log::AccessLine;
 use super::body::ResponseBody;
-use super::connection::{Visitor, http1_builder, log_end, stalling};
+use super::connection::{Visitor, run_http1, stalling};
 use super::error::IngressError;
 use super::page::{self, Format};
 use super::request::{self, Target};
@@ -27,25 +24,14 @@ pub(crate) async fn serve(ingress: Arc<Ingress>, stream: TcpStream, address: Soc
     let (guarded, handle) = Guarded::new(stalling(stream), GuardLimits::default());
     let visitor = Visitor::new(address, None, Some(handle));
     let stop = ingress.stop.clone();
-    let service = service_fn(move |request| {
-        let response = answer(&ingress, &visitor, &request);
-        async move { Ok::<Response<ResponseBody>, Infallible>(response) }
-    });
-    let connection = http1_builder().serve_connection(TokioIo::new(guarded), service);
-    let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    log_end(ended, address);
+    let answer = move |request| std::future::ready(answer(&ingress, &visitor, &request));
+    run_http1(guarded, answer, stop, address).await;
 }
 
 fn answer(ingress: &Ingress, visitor: &Arc<Visitor>, request: &Request<Incoming>) -> Response<ResponseBody> {
     let underway = visitor.begin();
-    let mut line = AccessLine::begin(request, ingress.request_ids.next(), visitor.ip(), ingress.logs_access());
+    let mut line =
+        AccessLine::begin(request, ingress.request_ids.next(), visitor.ip(), ingress.logs_access());
     let mut response = redirect(ingress, request).unwrap_or_else(|error| {
         line.error = Some(error.answer().code);
         page::respond(error, line.id, Format::wanted(request.headers()))

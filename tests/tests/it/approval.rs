@@ -46,7 +46,10 @@ fn a_device_that_a_person_approves_becomes_a_peer() {
     let log = agent.process().log();
     assert!(log.ends_with(&format!("enrolled as `home`\nmay expose {HOSTNAME}\n")), "{log}");
     let again = relay.command(&["peer", "approve", &code, "--hostname", HOSTNAME]);
-    assert_eq!(stderr(&again), "error: no device waits with this code\nhint: `relay peer list` shows who waits\n");
+    assert_eq!(
+        stderr(&again),
+        "error: no device waits with this code\nhint: `relay peer list` shows who waits\n"
+    );
 }
 
 #[test]

@@ -44,7 +44,9 @@ fn lane_with(origin: &Origin, expose: &str) -> Lane {
 
 /// The n-th piece of a body that does not repeat itself.
 fn piece(n: usize) -> Bytes {
-    (0..PIECE / 8).flat_map(|at| ((n * PIECE + at) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes()).collect()
+    (0..PIECE / 8)
+        .flat_map(|at| ((n * PIECE + at) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes())
+        .collect()
 }
 
 async fn pump(mut sender: Sender<Bytes, std::io::Error>, pieces: usize) -> u64 {
@@ -101,7 +103,11 @@ async fn large_uploads_arrive_whole_however_they_are_framed() {
         };
         let said = read(response.expect("a response")).await.json();
         let sum = pumping.await.expect("the body is sent");
-        assert_eq!((&said["length"], &said["sum"]), (&(PIECES * PIECE).into(), &sum.into()), "{over_2} {framed}");
+        assert_eq!(
+            (&said["length"], &said["sum"]),
+            (&(PIECES * PIECE).into(), &sum.into()),
+            "{over_2} {framed}"
+        );
         assert_eq!(said["framed"], framed);
     }
 }
@@ -254,7 +260,8 @@ async fn a_visitor_that_goes_away_leaves_no_whole_request() {
         let tape = Tape::start().await;
         let lane = lane(&tape.origin);
         let mut raw = RawVisitor::connect(&lane.visitor, HOST).await;
-        raw.send(format!("POST / HTTP/1.1\r\nHost: {HOST}\r\n{fields}\r\n\r\n5\r\nhello\r\n").as_bytes()).await;
+        raw.send(format!("POST / HTTP/1.1\r\nHost: {HOST}\r\n{fields}\r\n\r\n5\r\nhello\r\n").as_bytes())
+            .await;
         eventually("the first bytes arrive", async || (tape.bytes() > 0).then_some(())).await;
         drop(raw);
         tape.wait_for_broken_off().await;

@@ -70,7 +70,8 @@ async fn an_origin_that_breaks_off_is_told() {
     })
     .await;
     let relay = Relay::start();
-    let _agent = Agent::running(&relay, &[HOSTNAME], &simple(HOSTNAME, &format!("http://{}", origin.address)));
+    let _agent =
+        Agent::running(&relay, &[HOSTNAME], &simple(HOSTNAME, &format!("http://{}", origin.address)));
     let answer = Visitor::of(&relay).get(HOSTNAME, "/").await;
     assert_eq!(says(&answer), (502, "origin-broke"));
 }

@@ -43,7 +43,10 @@ fn a_token_from_a_file_makes_a_peer_with_its_grants_and_name() {
     let said = String::from_utf8_lossy(&output.stdout);
     assert_eq!(said, format!("enrolled as `home`\nmay expose {HOSTNAME}\n"));
     let peers = peers(&relay);
-    assert_eq!((&peers["peers"][0]["name"], &peers["peers"][0]["hostnames"][0]), (&"home".into(), &HOSTNAME.into()));
+    assert_eq!(
+        (&peers["peers"][0]["name"], &peers["peers"][0]["hostnames"][0]),
+        (&"home".into(), &HOSTNAME.into())
+    );
     assert_eq!(token_states(&relay), ["used by home"]);
 }
 
@@ -52,8 +55,7 @@ fn a_token_from_standard_input_makes_a_peer() {
     let (relay, agent) = (Relay::start(), Agent::new());
     fs::write(agent.folder().join("piped"), relay.token(&[HOSTNAME])).expect("a file");
     let piped = fs::File::open(agent.folder().join("piped")).expect("a file");
-    let mut command =
-        agent.program(&["enroll", "--relay", &relay.https.to_string(), "--token-file", "-"]);
+    let mut command = agent.program(&["enroll", "--relay", &relay.https.to_string(), "--token-file", "-"]);
     let output = command.stdin(Stdio::from(piped)).output().expect("the agent runs");
     assert!(output.status.success(), "{}", stderr(&output));
     assert_eq!(peer_count(&relay), 1);
@@ -89,7 +91,10 @@ fn of_sixteen_devices_with_one_token_exactly_one_wins() {
     let (won, lost): (Vec<_>, Vec<_>) = outputs.iter().partition(|output| output.status.success());
     assert_eq!((won.len(), peer_count(&relay)), (1, 1));
     for output in lost {
-        assert!(refusal(output).starts_with("error: the relay refused: the token is not valid"), "{output:?}");
+        assert!(
+            refusal(output).starts_with("error: the relay refused: the token is not valid"),
+            "{output:?}"
+        );
     }
 }
 
@@ -180,5 +185,8 @@ fn an_agent_that_is_not_enrolled_says_what_to_do() {
     let agent = Agent::new();
     agent.write_config(&tests::deploy::simple(HOSTNAME, "http://127.0.0.1:9"));
     let said = refusal(&agent.command(&["run"]));
-    assert_eq!(said, "error: this device is not enrolled at a relay\nhint: run `agent enroll --relay HOST`\n");
+    assert_eq!(
+        said,
+        "error: this device is not enrolled at a relay\nhint: run `agent enroll --relay HOST`\n"
+    );
 }

@@ -52,10 +52,28 @@ impl Lane {
 async fn nobody_can_claim_to_be_another_visitor_in_any_spelling() {
     let lane = lane(EMPTY).await;
     let names = [
-        "X-Forwarded-For", "x-forwarded-for", "X_Forwarded_For", "X.Forwarded.For", "X-Forwarded_For",
-        "X-Forwarded-Proto", "X_FORWARDED_PROTO", "X-Forwarded-Host", "X_Forwarded_Host", "X-Forwarded-Port",
-        "X-Forwarded-Server", "X-Forwarded-Prefix", "X-Forwarded", "X-Forwarded-Client-Cert", "X-Forwarded-By",
-        "Forwarded", "X-Real-IP", "X_Real_IP", "X.Real-IP", "Proxy", "True-Client-IP", "X-Client-IP",
+        "X-Forwarded-For",
+        "x-forwarded-for",
+        "X_Forwarded_For",
+        "X.Forwarded.For",
+        "X-Forwarded_For",
+        "X-Forwarded-Proto",
+        "X_FORWARDED_PROTO",
+        "X-Forwarded-Host",
+        "X_Forwarded_Host",
+        "X-Forwarded-Port",
+        "X-Forwarded-Server",
+        "X-Forwarded-Prefix",
+        "X-Forwarded",
+        "X-Forwarded-Client-Cert",
+        "X-Forwarded-By",
+        "Forwarded",
+        "X-Real-IP",
+        "X_Real_IP",
+        "X.Real-IP",
+        "Proxy",
+        "True-Client-IP",
+        "X-Client-IP",
     ];
     for name in names {
         let message = lane.arrived(HOST, &format!("{name}: 6.6.6.6\r\n{name}: 6.6.6.7\r\n")).await;
@@ -105,7 +123,9 @@ async fn fields_of_one_connection_end_here_and_name_no_others_away() {
                   TE: gzip;q=0.5\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\nX-Mine: 1\r\nX-Stays: 2\r\n\
                   Cookie: a=1; b=\"2\"\r\nAuthorization: Bearer t\r\nTrailer: x\r\n";
     let message = lane.arrived(HOST, fields).await;
-    for gone in ["connection", "keep-alive", "proxy-connection", "proxy-authorization", "te", "upgrade", "x-mine"] {
+    for gone in
+        ["connection", "keep-alive", "proxy-connection", "proxy-authorization", "te", "upgrade", "x-mine"]
+    {
         assert_eq!(message.all(gone), [""; 0], "{gone}");
     }
     assert_eq!((message.one("host"), message.one("x-forwarded-for")), (HOST, "127.0.0.1"));
@@ -166,8 +186,21 @@ async fn cookies_and_policies_pass_byte_for_byte_and_the_server_field_does_not()
 async fn targets_arrive_byte_for_byte() {
     let lane = lane(EMPTY).await;
     let targets = [
-        "/?", "/??", "/a?b=c&d=%20+e&&", "/%41%7e~%7E", "/a%2Fb/%2f", "/a//b", "/./a/", "/a;v=1?x;y",
-        "/%E2%82%AC?%ff", "/{a}|\"b\"^[c]'", "/p?`[]{}|^'", "/a%20b%", "/%zz", "/a?b=/../../c\\", "/A/a/",
+        "/?",
+        "/??",
+        "/a?b=c&d=%20+e&&",
+        "/%41%7e~%7E",
+        "/a%2Fb/%2f",
+        "/a//b",
+        "/./a/",
+        "/a;v=1?x;y",
+        "/%E2%82%AC?%ff",
+        "/{a}|\"b\"^[c]'",
+        "/p?`[]{}|^'",
+        "/a%20b%",
+        "/%zz",
+        "/a?b=/../../c\\",
+        "/A/a/",
     ];
     for target in targets {
         let mut raw = RawVisitor::connect(&lane.visitor, HOST).await;
@@ -189,7 +222,10 @@ async fn cookies_that_http2_split_are_joined() {
         .expect("a request");
     assert_eq!(read(sender.send_request(request).await.expect("a response")).await.status, 200);
     let message = lane.tape.only();
-    assert_eq!((message.one("cookie"), message.one("te"), &message.body[..]), ("a=1; b=2", "trailers", &b"abc"[..]));
+    assert_eq!(
+        (message.one("cookie"), message.one("te"), &message.body[..]),
+        ("a=1; b=2", "trailers", &b"abc"[..])
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -213,10 +249,9 @@ async fn responses_without_a_body_keep_their_fields() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_range_passes() {
-    let lane = lane(
-        "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-1/9\r\nContent-Length: 2\r\n\r\nab",
-    )
-    .await;
+    let lane =
+        lane("HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-1/9\r\nContent-Length: 2\r\n\r\nab")
+            .await;
     let mut raw = RawVisitor::connect(&lane.visitor, HOST).await;
     let request = format!("GET /p HTTP/1.1\r\nHost: {HOST}\r\nRange: bytes=0-1\r\nIf-Range: \"x\"\r\n\r\n");
     raw.send(request.as_bytes()).await;

@@ -56,7 +56,11 @@ const FIELDS: [(&str, &str, Option<u16>); 62] = [
     ("Host: a.example.com\r\nTransfer-Encoding:\r\n", "", no(400)),
     ("Host: a.example.com\r\nTransfer-Encoding: \"chunked\"\r\n", "0\r\n\r\n", no(400)),
     ("Host: a.example.com\r\nTransfer-Encoding: \x0bchunked\r\n", "0\r\n\r\n", no(400)),
-    ("Host: a.example.com\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n", no(400)),
+    (
+        "Host: a.example.com\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+        "0\r\n\r\n",
+        no(400),
+    ),
     ("Host: a.example.com\r\nTransfer-Encoding: cow\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n", no(400)),
     ("Host: a.example.com\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: cow\r\n", "0\r\n\r\n", no(400)),
     ("Host: a.example.com\r\nTransfer-Encoding : chunked\r\n", "0\r\n\r\n", no(400)),

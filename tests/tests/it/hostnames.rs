@@ -51,7 +51,8 @@ async fn a_request_for_a_name_of_another_owner_is_misdirected() {
     let names = ["a.example.com", "b.example.com", "*.w.example.com", "own.w.example.com"];
     let mut config = format!("[service.web]\norigin = \"http://{}\"\n", tape.origin.address);
     for name in names {
-        config += &format!("[[expose]]\nhostname = \"{name}\"\nroutes = [{{path = \"/*\", service = \"web\"}}]\n");
+        config +=
+            &format!("[[expose]]\nhostname = \"{name}\"\nroutes = [{{path = \"/*\", service = \"web\"}}]\n");
     }
     let _agent = Agent::running(&relay, &names, &config);
     let visitor = Visitor::of(&relay);
@@ -129,7 +130,12 @@ async fn visitors_from_elsewhere_are_denied() {
     let claim = request("GET", "a.example.com", "/").header("x-forwarded-for", "203.0.113.7");
     let answer = visitor.send(claim.body(empty()).expect("a request")).await;
     assert_eq!((answer.status, answer.error(), tape.bytes()), (403, "denied", 0));
-    agent.write_config(&with("a.example.com", &origin, "", "allow_from = [\"203.0.113.0/24\", \"127.0.0.1\"]"));
+    agent.write_config(&with(
+        "a.example.com",
+        &origin,
+        "",
+        "allow_from = [\"203.0.113.0/24\", \"127.0.0.1\"]",
+    ));
     let admitted = async || (visitor.get("a.example.com", "/").await.status == 200).then_some(());
     eventually("the changed file lets the visitor in", admitted).await;
 }
@@ -155,7 +161,10 @@ async fn the_relays_own_answers_are_marked_and_the_origins_are_not() {
     assert_eq!(offline.headers["retry-after"], "5");
     let page = request("GET", "a.example.com", "/app/").header("accept", "text/html,*/*;q=0.8");
     let page = visitor.send(page.body(empty()).expect("a request")).await;
-    assert_eq!((page.status, &page.headers["content-type"]), (503, &"text/html; charset=utf-8".parse().expect("text")));
+    assert_eq!(
+        (page.status, &page.headers["content-type"]),
+        (503, &"text/html; charset=utf-8".parse().expect("text"))
+    );
     assert!(page.text().contains("<h1>503") && page.text().contains("agent-offline"), "{}", page.text());
     assert_eq!(page.headers["retry-after"], "5");
 }

@@ -55,7 +55,11 @@ async fn fastify_s_cookies_policy_and_uploads_arrive_whole() {
     let answer = visitor.get(HOSTNAME, "/set-cookie").await;
     let cookies: Vec<_> = answer.headers.get_all("set-cookie").iter().collect();
     assert!(cookies.len() >= 3, "{cookies:?}");
-    assert!(cookies.iter().any(|one| *one == "koda_operator_session=abc; Path=/; Secure; HttpOnly; SameSite=Strict"));
+    assert!(
+        cookies
+            .iter()
+            .any(|one| *one == "koda_operator_session=abc; Path=/; Secure; HttpOnly; SameSite=Strict")
+    );
     assert!(answer.headers.contains_key("content-security-policy"));
     let upload = request("POST", HOSTNAME, "/upload").body(full(vec![7u8; 3 << 20])).expect("a request");
     let stored = visitor.send(upload).await.json();
@@ -118,7 +122,8 @@ async fn nginx_answers_ranges_and_conditions_through_the_tunnel() {
     let part = request("GET", HOSTNAME, "/file.bin").header("range", "bytes=1000-1999").body(empty());
     let part = visitor.send(part.expect("a request")).await;
     assert!(part.status == 206 && part.body == bytes[1000..2000]);
-    let known = request("GET", HOSTNAME, "/file.bin").header("if-none-match", &whole.headers["etag"]).body(empty());
+    let known =
+        request("GET", HOSTNAME, "/file.bin").header("if-none-match", &whole.headers["etag"]).body(empty());
     let known = visitor.send(known.expect("a request")).await;
     assert!(known.status == 304 && known.body.is_empty());
     let head = visitor.send(request("HEAD", HOSTNAME, "/file.bin").body(empty()).expect("a request")).await;

@@ -183,8 +183,10 @@ async fn two_copies_of_one_identity_do_not_fight() {
     let (relay, mut first, origin) = bed().await;
     let mut copy = Agent::new();
     fs::create_dir(copy.data_folder()).expect("a folder");
-    fs::copy(first.data_folder().join("identity.json"), copy.data_folder().join("identity.json")).expect("a copy");
-    fs::set_permissions(copy.data_folder(), std::os::unix::fs::PermissionsExt::from_mode(0o700)).expect("a mode");
+    fs::copy(first.data_folder().join("identity.json"), copy.data_folder().join("identity.json"))
+        .expect("a copy");
+    fs::set_permissions(copy.data_folder(), std::os::unix::fs::PermissionsExt::from_mode(0o700))
+        .expect("a mode");
     copy.write_config(&to(&origin));
     copy.run();
     copy.wait_until_up();

@@ -55,7 +55,8 @@ enum Deed {
 }
 
 impl Deed {
-    const ALL: [Self; 5] = [Self::Silence, Self::Garbage, Self::UnknownKey, Self::HugeFrame, Self::ManyStreams];
+    const ALL: [Self; 5] =
+        [Self::Silence, Self::Garbage, Self::UnknownKey, Self::HugeFrame, Self::ManyStreams];
 
     /// Why the relay closes over it.
     fn earns(self) -> SessionClose {

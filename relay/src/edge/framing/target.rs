@@ -41,7 +41,8 @@ fn is_absolute(target: &[u8]) -> bool {
 
 /// `host[:port]` with the letters of a hostname; whether it is one is for the request to find out.
 fn is_authority(text: &[u8]) -> bool {
-    let host = text.iter().take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-')).count();
+    let host =
+        text.iter().take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-')).count();
     let (host, port) = text.split_at(host);
     let is_port = match port {
         [] => true,
