@@ -63,6 +63,7 @@ impl Agent {
 
     /// Keeps the session up until `stop` is cancelled.
     pub async fn keep_up(&self, stop: &CancellationToken) {
+        process::open_files::raise_limit();
         keep_up(&self.credentials, &self.offer.subscribe(), &self.board, stop).await;
     }
 

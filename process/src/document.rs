@@ -68,6 +68,7 @@ pub fn read<T>(
         Some(value) if found.is_empty() => Ok(value),
         _ => {
             hidden.extend(mask::sensitive_values(text, tree.get_ref()));
+            hidden.extend(mask::tokens(text));
             if !errors.is_empty() {
                 hidden.extend(mask::sensitive_lines(text));
             }

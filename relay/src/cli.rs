@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 use process::local::{self, CallError};
 use process::shutdown::{self, Ended};
-use process::{logging, terminal};
+use process::{logging, open_files, terminal};
 
 use self::arguments::{Arguments, AuditCommand, Command, PeerCommand, RouteCommand, TokenCommand};
 use crate::admin::{Answer, Request};
@@ -99,6 +99,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, CommandError> {
 fn serve(path: PathBuf) -> Result<ExitCode, CommandError> {
     let config = config::load(&path)?;
     let _logging = logging::init(config.log_format, "info")?;
+    open_files::raise_limit();
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CommandError::Runtime)?;
     let ended = runtime.block_on(shutdown::run(|stop| relay::run(path, config, stop)));

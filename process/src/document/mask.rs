@@ -19,6 +19,9 @@ const SENSITIVE: [&str; 9] = [
     "access_key",
 ];
 
+/// A name such as `adit-agent.service` is shorter; a token that lost its end is not.
+const SHORTEST_TOKEN: usize = 30;
+
 /// Values of keys that are named like a secret.
 pub(super) fn sensitive_values(text: &str, table: &DeTable<'_>) -> Vec<Range<usize>> {
     let mut found = Vec::new();
@@ -42,6 +45,16 @@ pub(super) fn sensitive_lines(text: &str) -> Vec<Range<usize>> {
         start += line.len();
     }
     found
+}
+
+/// Enrollment tokens, whatever the key they were pasted to.
+pub(super) fn tokens(text: &str) -> Vec<Range<usize>> {
+    let begins = text.match_indices("adit-").map(|(begin, prefix)| (begin, begin + prefix.len()));
+    let whole = begins.map(|(begin, secret)| {
+        let length = text[secret..].find(|c: char| !c.is_ascii_alphanumeric() && !"_-".contains(c));
+        begin..length.map_or(text.len(), |length| secret + length)
+    });
+    whole.filter(|range| range.len() >= SHORTEST_TOKEN).collect()
 }
 
 /// Where in the line the value begins that belongs to a sensitive name.
@@ -112,6 +125,14 @@ mod tests {
         for name in ["key", "token_file", "hostname", "cert"] {
             assert!(!sensitive(name), "{name}");
         }
+    }
+
+    #[test]
+    fn tokens_and_not_names() {
+        let token = "adit-AQMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMD";
+        let text = format!("name = \"{token} x\"\ncert = \"/etc/adit-relay.pem\"\n{token}");
+        let hidden: Vec<&str> = tokens(&text).into_iter().map(|range| &text[range]).collect();
+        assert_eq!(hidden, [token, token]);
     }
 
     #[test]

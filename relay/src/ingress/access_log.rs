@@ -55,7 +55,24 @@ impl AccessLine {
 /// Method and path, but for the stand-in that the framing guard writes.
 fn asked<B>(request: &Request<B>) -> Option<(Method, String)> {
     let refused = request.version() < Version::HTTP_2 && request.method().as_str() == REFUSE_METHOD;
-    (!refused).then(|| (request.method().clone(), request.uri().path().to_owned()))
+    (!refused).then(|| (request.method().clone(), printable(request.uri().path())))
+}
+
+/// The http crate lets no ASCII control characters into a path, but over HTTP/2 it lets in all others, and U+009B begins a
+/// terminal's command.
+fn printable(path: &str) -> String {
+    if path.is_ascii() {
+        return path.to_owned();
+    }
+    let mut shown = String::with_capacity(path.len() * 2);
+    for byte in path.bytes() {
+        if byte.is_ascii() {
+            shown.push(char::from(byte));
+        } else {
+            shown.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    shown
 }
 
 impl Drop for AccessLine {
@@ -66,7 +83,7 @@ impl Drop for AccessLine {
         if self.status == 0 && self.error.is_none() {
             self.error = Some("visitor-gone");
         }
-        // The http crate lets no control characters into a method or a path, and a host is a checked name.
+        // A method is a token, a path was made printable, and a host is a checked name.
         tracing::info!(
             target: "access",
             request = %self.id,

@@ -131,9 +131,7 @@ async fn a_large_download_costs_no_memory() {
     let mut lane = lane(&origin);
     assert_eq!(lane.visitor.get(HOST, "/").await.body.len(), PIECES * PIECE);
     let both = |lane: &mut Lane| peak(lane.relay.process.id()) + peak(lane.agent.process().id());
-    let fresh = 0;
     let before = both(&mut lane);
-    assert!(before > fresh);
     let mut sender = lane.visitor.http1(HOST).await;
     let request = visitor::request("GET", HOST, "/").body(empty()).expect("a request");
     let (length, _) = drain(sender.send_request(request).await.expect("a response").into_body()).await;
