@@ -172,14 +172,14 @@ impl Admin {
             Request::TokenRevoke { id } => self.revoke_token(id).await,
             Request::PeerList => self.peers().await,
             Request::PeerApprove { code, hostnames, name } => {
-                self.approve(&code, NewPeer { name, role: Role::Host, hostnames }).await
+                self.approve(code, NewPeer { name, role: Role::Host, hostnames }).await
             }
-            Request::PeerRevoke { name } => self.changed(&name, self.enrollment.revoke(&name).await),
+            Request::PeerRevoke { name } => self.changed(&name, self.enrollment.revoke(name.clone()).await),
             Request::PeerGrant { name, hostnames } => {
-                self.changed(&name, self.enrollment.grant(&name, &hostnames).await)
+                self.changed(&name, self.enrollment.grant(name.clone(), hostnames).await)
             }
             Request::PeerUngrant { name, hostnames } => {
-                self.changed(&name, self.enrollment.ungrant(&name, &hostnames).await)
+                self.changed(&name, self.enrollment.ungrant(name.clone(), hostnames).await)
             }
             Request::RouteList => Ok(self.routes()),
             Request::RouteExplain { url } => Ok(self.explain(&url)),
@@ -248,8 +248,8 @@ impl Admin {
         }
     }
 
-    async fn approve(&self, code: &str, grant: NewPeer) -> Result<Answer, StoreError> {
-        let approved = self.enrollment.approve(code, &grant).await?;
+    async fn approve(&self, code: String, grant: NewPeer) -> Result<Answer, StoreError> {
+        let approved = self.enrollment.approve(code, grant).await?;
         Ok(approved.map_or_else(
             || failed("no device waits with this code".into(), Some("`relay peer list` shows who waits")),
             |peer| Answer::Peer(self.row(peer)),

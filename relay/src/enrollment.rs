@@ -9,8 +9,10 @@ use protocol::handshake::EnrollRequest;
 use protocol::hostname::HostnamePattern;
 use protocol::id::PeerName;
 use protocol::key::{PublicKey, SecretKey};
-use protocol::token::EnrollmentToken;
+use protocol::token::{EnrollmentToken, TokenHash};
 use tokio::sync::{Mutex, watch};
+use tokio::task::JoinError;
+use tokio_util::task::TaskTracker;
 
 use crate::store::{NewPeer, Peer, Redeemed, Refusal, Requested, Store, StoreError};
 use crate::tunnel::registry::Registry;
@@ -27,10 +29,14 @@ pub(crate) struct Enrollment {
     pub(crate) store: Store,
     pub(crate) registry: Arc<Registry>,
     pub(crate) secret: SecretKey,
-    /// One change after the other, so that the registry never takes an older list of peers for a newer one.
+    /// One change after the other, so that the registry hears of them in the order of the store.
     changing: Mutex<()>,
     changed: watch::Sender<u64>,
+    tasks: TaskTracker,
 }
+
+/// What a change of the store means for the live sessions.
+type Effect = fn(&Registry, Peer);
 
 impl Enrollment {
     /// Loads the peers into the registry.
@@ -41,7 +47,7 @@ impl Enrollment {
     ) -> Result<Self, StoreError> {
         registry.set_peers(store.peers().await?);
         let (changed, _) = watch::channel(0);
-        Ok(Self { store, registry, secret, changing: Mutex::new(()), changed })
+        Ok(Self { store, registry, secret, changing: Mutex::new(()), changed, tasks: TaskTracker::new() })
     }
 
     /// Changes whenever a peer came or went.
@@ -49,74 +55,100 @@ impl Enrollment {
         self.changed.subscribe()
     }
 
-    async fn refresh(&self) -> Result<(), StoreError> {
-        self.registry.set_peers(self.store.peers().await?);
-        self.changed.send_modify(|count| *count += 1);
-        Ok(())
+    /// Changes the store, then the live sessions. Goes on to its end where nobody waits for it any longer: a command
+    /// that is broken off leaves no session of a peer that is gone.
+    async fn change(
+        self: &Arc<Self>,
+        change: impl Future<Output = Result<Option<Peer>, StoreError>> + Send + 'static,
+        effect: Effect,
+    ) -> Result<Option<Peer>, StoreError> {
+        let this = Arc::clone(self);
+        let task = self.tasks.spawn(async move {
+            let _one_at_a_time = this.changing.lock().await;
+            let peer = change.await?;
+            if let Some(peer) = &peer {
+                effect(&this.registry, peer.clone());
+                this.changed.send_modify(|count| *count += 1);
+            }
+            Ok(peer)
+        });
+        match task.await.map_err(JoinError::try_into_panic) {
+            Ok(changed) => changed,
+            Err(Ok(panic)) => std::panic::resume_unwind(panic),
+            // Only the end of the runtime cancels it, and that ends this as well.
+            Err(Err(_cancelled)) => std::future::pending().await,
+        }
     }
 
     /// Answers a device that has proven its key.
     pub(crate) async fn ask(
-        &self,
+        self: &Arc<Self>,
         key: PublicKey,
-        request: &EnrollRequest,
+        request: EnrollRequest,
         address: IpAddr,
     ) -> Result<EnrollAnswer, StoreError> {
-        match &request.token {
-            Some(token) => {
-                let _one_at_a_time = self.changing.lock().await;
-                let redeemed =
-                    self.store.redeem_token(&token.hash(), &key, request.name.as_ref(), now()).await?;
-                self.refresh().await?;
-                Ok(redeemed_answer(redeemed))
-            }
+        match request.token {
+            Some(token) => Ok(redeemed_answer(self.redeem(key, token.hash(), request.name).await?)),
             None => {
                 let code = fresh_code();
-                let requested =
-                    self.store.request_enrollment(&key, request.name.as_ref(), address, &code, now()).await?;
+                let wished = request.name.as_ref();
+                let requested = self.store.request_enrollment(&key, wished, address, &code, now()).await?;
                 Ok(requested_answer(requested))
             }
         }
     }
 
+    async fn redeem(
+        self: &Arc<Self>,
+        key: PublicKey,
+        hash: TokenHash,
+        wished: Option<PeerName>,
+    ) -> Result<Option<Peer>, StoreError> {
+        let store = self.store.clone();
+        let redeem = async move {
+            Ok(match store.redeem_token(&hash, &key, wished.as_ref(), now()).await? {
+                Redeemed::Enrolled(peer) => Some(peer),
+                Redeemed::Refused => None,
+            })
+        };
+        self.change(redeem, Registry::put_peer).await
+    }
+
     /// Admits the device that waits with this code.
-    pub(crate) async fn approve(&self, code: &str, grant: &NewPeer) -> Result<Option<Peer>, StoreError> {
-        let _one_at_a_time = self.changing.lock().await;
-        let peer = self.store.approve(code, grant, now()).await?;
-        self.refresh().await?;
-        Ok(peer)
+    pub(crate) async fn approve(
+        self: &Arc<Self>,
+        code: String,
+        grant: NewPeer,
+    ) -> Result<Option<Peer>, StoreError> {
+        let store = self.store.clone();
+        self.change(async move { store.approve(&code, &grant, now()).await }, Registry::put_peer).await
     }
 
     /// Forgets a peer; its sessions are closed before this returns.
-    pub(crate) async fn revoke(&self, name: &PeerName) -> Result<Option<Peer>, StoreError> {
-        let _one_at_a_time = self.changing.lock().await;
-        let peer = self.store.revoke_peer(name, now()).await?;
-        self.refresh().await?;
-        Ok(peer)
+    pub(crate) async fn revoke(self: &Arc<Self>, name: PeerName) -> Result<Option<Peer>, StoreError> {
+        let store = self.store.clone();
+        self.change(async move { store.revoke_peer(&name, now()).await }, Registry::forget_peer).await
     }
 
     /// Grants hostnames to a peer; live sessions hear of it.
     pub(crate) async fn grant(
-        &self,
-        name: &PeerName,
-        hostnames: &[HostnamePattern],
+        self: &Arc<Self>,
+        name: PeerName,
+        hostnames: Vec<HostnamePattern>,
     ) -> Result<Option<Peer>, StoreError> {
-        let _one_at_a_time = self.changing.lock().await;
-        let peer = self.store.grant(name, hostnames, now()).await?;
-        self.refresh().await?;
-        Ok(peer)
+        let store = self.store.clone();
+        self.change(async move { store.grant(&name, &hostnames, now()).await }, Registry::put_peer).await
     }
 
-    /// Takes hostnames from a peer; they are served no longer when this returns.
+    /// Takes hostnames from a peer. When this returns, no new request is served under them, and what was under way is
+    /// cut.
     pub(crate) async fn ungrant(
-        &self,
-        name: &PeerName,
-        hostnames: &[HostnamePattern],
+        self: &Arc<Self>,
+        name: PeerName,
+        hostnames: Vec<HostnamePattern>,
     ) -> Result<Option<Peer>, StoreError> {
-        let _one_at_a_time = self.changing.lock().await;
-        let peer = self.store.ungrant(name, hostnames, now()).await?;
-        self.refresh().await?;
-        Ok(peer)
+        let store = self.store.clone();
+        self.change(async move { store.ungrant(&name, &hostnames, now()).await }, Registry::put_peer).await
     }
 
     /// Notes that a peer was here. That the store is away harms no session.
@@ -142,14 +174,15 @@ impl Enrollment {
 }
 
 /// One answer for a token that is unknown, expired, revoked or used: nobody learns which.
-fn redeemed_answer(redeemed: Redeemed) -> EnrollAnswer {
-    match redeemed {
-        Redeemed::Enrolled(peer) => accepted(peer),
-        Redeemed::Refused => EnrollAnswer::Refused {
-            reason: "the token is not valid: it may be used, expired or revoked; `relay token create` makes another"
-                .into(),
+fn redeemed_answer(redeemed: Option<Peer>) -> EnrollAnswer {
+    redeemed.map_or_else(
+        || EnrollAnswer::Refused {
+            reason:
+                "the token is not valid: it may be used, expired or revoked; `relay token create` makes another"
+                    .into(),
         },
-    }
+        accepted,
+    )
 }
 
 fn requested_answer(requested: Requested) -> EnrollAnswer {

@@ -1,7 +1,8 @@
 //! The way of a request, from the visitor's bytes to a stream and back.
 //!
 //! [`connection`] serves one visitor connection; [`http`] leads each of its requests: [`request`] checks what it asks for,
-//! the route table and the policy of the crate give a permit, [`headers`] are rewritten, [`body`] streams both ways,
+//! the route table and the policy of the crate give a permit, [`headers`] are rewritten, [`body`] streams both ways
+//! with [`patience`],
 //! [`rescue`] says when to try again, [`upgrade`] takes WebSockets. What goes wrong is an [`error`], which becomes a
 //! [`page`]. Every request leaves a line in the [`access_log`]. [`redirect`] is what port 80 says.
 
@@ -12,6 +13,7 @@ pub(crate) mod error;
 pub(crate) mod headers;
 pub(crate) mod http;
 pub(crate) mod page;
+pub(crate) mod patience;
 pub(crate) mod redirect;
 pub(crate) mod request;
 pub(crate) mod rescue;

@@ -13,6 +13,7 @@ mod config;
 mod edge;
 mod enrollment;
 mod ingress;
+mod lock;
 mod policy;
 mod relay;
 mod route;

@@ -170,11 +170,12 @@ fn start(
     });
     if let Some(http) = http {
         let ingress = Arc::clone(&ingress);
-        let serve = move |stream, address| redirect::serve(Arc::clone(&ingress), stream, address);
+        let serve = move |stream, address, slot| redirect::serve(Arc::clone(&ingress), stream, address, slot);
         edge.spawn(listener::run(http, max_connections, stop.clone(), serve));
     }
-    let serve =
-        move |stream, address| connection::serve(Arc::clone(&ingress), acceptor.clone(), stream, address);
+    let serve = move |stream, address, slot| {
+        connection::serve(Arc::clone(&ingress), acceptor.clone(), stream, address, slot)
+    };
     edge.spawn(listener::run(https, max_connections, stop, serve));
     Ok(())
 }

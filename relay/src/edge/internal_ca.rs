@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use process::private_file::{self, PrivateFileError};
 use protocol::hostname::HostnamePattern;
@@ -15,6 +15,8 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::sign::CertifiedKey;
 use time::{Duration, OffsetDateTime};
+
+use crate::lock::lock;
 
 const ROOT_LIFETIME: Duration = Duration::days(3650);
 const LEAF_LIFETIME: Duration = Duration::days(7);
@@ -74,7 +76,7 @@ impl InternalCa {
     /// A certificate for a name that is granted or served. A failure is logged: the visitor sees an alert.
     pub(crate) fn certificate(&self, name: &HostnamePattern) -> Option<Arc<CertifiedKey>> {
         let now = OffsetDateTime::now_utc();
-        let mut leafs = self.leafs.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut leafs = lock(&self.leafs);
         if let Some(leaf) = leafs.get(name).filter(|leaf| now < leaf.renew_at) {
             return Some(Arc::clone(&leaf.certificate));
         }

@@ -5,15 +5,17 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 /// How long to wait when the process or the kernel is out of something.
 const BACK_OFF: Duration = Duration::from_millis(100);
 const BACKLOG: i32 = 1024;
+/// A silent connection is asked after this time whether anybody is there.
+const KEEPALIVE: Duration = Duration::from_secs(60);
 /// Connections get this long to end by themselves when the relay stops.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -44,50 +46,65 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Accepts until cancelled, then waits for the connections, which are told by the same token.
+/// One of the connections that visitors can have at once; upgraded ones count.
+pub(crate) type Slot = OwnedSemaphorePermit;
+
+/// Accepts until cancelled, then waits a while for the connections, which are told by the same token.
 pub(crate) async fn run<F, Fut>(listener: TcpListener, most: usize, cancel: CancellationToken, serve: F)
 where
-    F: Fn(TcpStream, SocketAddr) -> Fut,
+    F: Fn(TcpStream, SocketAddr, Slot) -> Fut,
     Fut: Future<Output = ()> + Send + 'static,
 {
-    let places = Arc::new(Semaphore::new(most));
-    let tasks = TaskTracker::new();
+    let slots = Arc::new(Semaphore::new(most));
+    let mut connections = JoinSet::new();
     loop {
         tokio::select! {
-            (stream, address, place) = next(&listener, &places) => {
-                let connection = serve(stream, address);
-                tasks.spawn(async move {
-                    connection.await;
-                    drop(place);
-                });
+            Some((stream, address, slot)) = next(&listener, &slots) => {
+                connections.spawn(serve(stream, address, slot));
             }
+            Some(ended) = connections.join_next() => on_end(ended),
             () = cancel.cancelled() => break,
         }
     }
     drop(listener);
-    tasks.close();
-    if tokio::time::timeout(GRACE, tasks.wait()).await.is_err() {
-        tracing::info!(connections = tasks.len(), "cutting the visitors that are still here");
+    let all_ended = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(GRACE, all_ended).await.is_err() {
+        tracing::info!(connections = connections.len(), "cutting the visitors that are still here");
     }
 }
 
-/// A visitor and a place for it. At the bound, visitors wait in the kernel's queue.
-async fn next(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> (TcpStream, SocketAddr, Option<OwnedSemaphorePermit>) {
-    let place = Arc::clone(places).acquire_owned().await.ok();
+/// A panic is our mistake and costs one connection only.
+fn on_end(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "a visitor's connection ended by a mistake in this program");
+    }
+}
+
+/// A visitor and a slot for it. At the bound, visitors wait in the kernel's queue.
+async fn next(listener: &TcpListener, slots: &Arc<Semaphore>) -> Option<(TcpStream, SocketAddr, Slot)> {
+    // The semaphore is never closed.
+    let slot = Arc::clone(slots).acquire_owned().await.ok()?;
     loop {
         match listener.accept().await {
             Ok((stream, address)) => {
-                // Without it a response waits for the visitor's acknowledgement of the head; not fatal where it fails.
-                let _slower = stream.set_nodelay(true);
-                return (stream, address, place);
+                prepare(&stream);
+                return Some((stream, address, slot));
             }
             Err(error) => {
                 tracing::warn!(%error, "accepting a connection failed");
                 tokio::time::sleep(BACK_OFF).await;
             }
         }
+    }
+}
+
+/// Neither is fatal where it fails: without the first a response waits for the visitor's acknowledgement of its head,
+/// without the second a visitor that vanished is noticed late.
+fn prepare(stream: &TcpStream) {
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4);
+    let prepared =
+        stream.set_nodelay(true).and_then(|()| SockRef::from(stream).set_tcp_keepalive(&keepalive));
+    if let Err(error) = prepared {
+        tracing::debug!(%error, "a connection could not be tuned");
     }
 }

@@ -25,6 +25,8 @@ pub(crate) struct AccessLine {
     pub(crate) first_byte: Option<Duration>,
     pub(crate) upload: Arc<Upload>,
     pub(crate) sent: u64,
+    /// What the agent's log calls the stream: the request that opened it.
+    pub(crate) stream: Option<RequestId>,
     pub(crate) peer: Option<PeerName>,
     pub(crate) service: Option<ServiceName>,
     pub(crate) error: Option<&'static str>,
@@ -44,6 +46,7 @@ impl AccessLine {
             first_byte: None,
             upload: Arc::new(Upload::default()),
             sent: 0,
+            stream: None,
             peer: None,
             service: None,
             error: None,
@@ -99,6 +102,7 @@ impl Drop for AccessLine {
             duration_ms = millis(self.started.elapsed()),
             peer = self.peer.as_ref().map(PeerName::as_str),
             service = self.service.as_ref().map(ServiceName::as_str),
+            stream = self.stream.filter(|stream| *stream != self.id).map(tracing::field::display),
             error = self.error,
         );
     }

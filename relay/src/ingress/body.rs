@@ -12,10 +12,13 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use tokio::time::Sleep;
+use tokio_util::sync::CancellationToken;
 
 use super::access_log::AccessLine;
 use super::connection::Underway;
 use super::error::IngressError;
+use super::headers::rewrite_trailers;
+use super::patience::Patience;
 use crate::tunnel::pool::{BodyError, RequestBody};
 use crate::tunnel::session::Lease;
 
@@ -84,15 +87,23 @@ impl IdleTimer {
         self.armed = false;
     }
 
-    /// To be polled only while nothing moves.
-    fn poll_fired(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let deadline = tokio::time::Instant::now() + self.limit;
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+    /// To be polled only while nothing moves this way. What moves the other way counts as well: an exchange in which
+    /// one side only listens is not idle.
+    fn poll_fired(&mut self, cx: &mut Context<'_>, exchange: &Upload) -> Poll<()> {
+        let now = tokio::time::Instant::now();
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(now + self.limit)));
         if !self.armed {
-            sleep.as_mut().reset(deadline);
+            sleep.as_mut().reset(now + self.limit);
             self.armed = true;
         }
-        sleep.as_mut().poll(cx)
+        loop {
+            ready!(sleep.as_mut().poll(cx));
+            let due = tokio::time::Instant::from_std(exchange.last_moved()) + self.limit;
+            if due <= tokio::time::Instant::now() {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(due);
+        }
     }
 }
 
@@ -130,15 +141,18 @@ impl Body for VisitorBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
         let Poll::Ready(polled) = Pin::new(&mut this.body).poll_frame(cx) else {
-            ready!(this.timer.poll_fired(cx));
+            ready!(this.timer.poll_fired(cx, &this.upload));
             return Poll::Ready(Some(Err(this.upload.fail(IngressError::BodyTimeout))));
         };
         this.timer.moved();
-        let frame = match polled {
+        let mut frame = match polled {
             None => return Poll::Ready(None),
             Some(Err(_)) => return Poll::Ready(Some(Err(this.upload.fail(IngressError::BodyBroken)))),
             Some(Ok(frame)) => frame,
         };
+        if let Some(trailers) = frame.trailers_mut() {
+            rewrite_trailers(trailers);
+        }
         let length = frame.data_ref().map_or(0, Bytes::len);
         this.upload.moved(length);
         if let Some(left) = &mut this.left {
@@ -179,7 +193,18 @@ struct OriginBody {
     body: Incoming,
     lease: Lease,
     timer: IdleTimer,
+    upload: Arc<Upload>,
+    withdrawn: CancellationToken,
     ended: bool,
+}
+
+/// What can end a response before its time.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    pub(crate) idle: Duration,
+    pub(crate) upload: Arc<Upload>,
+    /// Cancelled when the hostname is taken from its peer.
+    pub(crate) withdrawn: CancellationToken,
 }
 
 impl ResponseBody {
@@ -189,8 +214,10 @@ impl ResponseBody {
     }
 
     /// Of the origin.
-    pub(crate) fn origin(body: Incoming, lease: Lease, idle: Duration) -> Self {
-        let mut origin = OriginBody { body, lease, timer: IdleTimer::new(idle), ended: false };
+    pub(crate) fn origin(body: Incoming, lease: Lease, pace: Pace) -> Self {
+        let Pace { idle, upload, withdrawn } = pace;
+        let mut origin =
+            OriginBody { body, lease, timer: IdleTimer::new(idle), upload, withdrawn, ended: false };
         origin.note_end();
         Self { source: Source::Origin(Box::new(origin)), line: None, underway: None }
     }
@@ -211,14 +238,18 @@ impl OriginBody {
     }
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, IngressError>>> {
+        if self.withdrawn.is_cancelled() {
+            return Poll::Ready(Some(Err(IngressError::AgentOffline)));
+        }
         let Poll::Ready(polled) = Pin::new(&mut self.body).poll_frame(cx) else {
-            ready!(self.timer.poll_fired(cx));
+            ready!(self.timer.poll_fired(cx, &self.upload));
             return Poll::Ready(Some(Err(IngressError::OriginStalled)));
         };
         self.timer.moved();
         match polled {
             Some(Ok(frame)) => {
                 self.note_end();
+                self.upload.moved(0);
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(_)) => Poll::Ready(Some(Err(self
@@ -243,11 +274,13 @@ impl Body for ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
+        Patience::asked();
         let polled = match &mut this.source {
             Source::Local(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
             Source::Origin(body) => body.poll_frame(cx),
         };
         let polled = ready!(polled);
+        Patience::handed_out();
         if let Some(line) = &mut this.line {
             match &polled {
                 Some(Ok(frame)) => line.sent += frame.data_ref().map_or(0, |data| data.len() as u64),

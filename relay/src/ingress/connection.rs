@@ -23,11 +23,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::body::ResponseBody;
+use super::patience::Patience;
 use super::{Ingress, http as requests};
 use crate::edge::framing::GuardLimits;
 use crate::edge::guarded::{GuardHandle, Guarded};
+use crate::edge::listener::Slot;
 use crate::edge::tls::{self, Visit};
-use crate::tunnel::pool::lock;
+use crate::lock::lock;
 
 /// A visitor that takes nothing for this long while something waits for it is cut.
 const WRITE_STALL: Duration = Duration::from_secs(60);
@@ -35,6 +37,7 @@ const WRITE_STALL: Duration = Duration::from_secs(60);
 const FIRST_REQUEST: Duration = Duration::from_secs(10);
 const IDLE_HTTP2: Duration = Duration::from_secs(300);
 const LOOK: Duration = Duration::from_secs(5);
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// What the requests of one connection have in common.
 #[derive(Debug)]
@@ -44,6 +47,7 @@ pub(crate) struct Visitor {
     pub(crate) sni: Option<Hostname>,
     pub(crate) guard: Option<GuardHandle>,
     usage: Mutex<Usage>,
+    _slot: Slot,
     /// The latest upgrade that did not come about. hyper hands the connection over to it in the end.
     refused: Mutex<Option<OnUpgrade>>,
 }
@@ -60,9 +64,14 @@ struct Usage {
 pub(crate) struct Underway(Arc<Visitor>);
 
 impl Visitor {
-    pub(crate) fn new(address: SocketAddr, sni: Option<Hostname>, guard: Option<GuardHandle>) -> Arc<Self> {
+    pub(crate) fn new(
+        address: SocketAddr,
+        sni: Option<Hostname>,
+        guard: Option<GuardHandle>,
+        slot: Slot,
+    ) -> Arc<Self> {
         let usage = Mutex::new(Usage { underway: 0, any: false, since: Instant::now() });
-        Arc::new(Self { address, sni, guard, usage, refused: Mutex::default() })
+        Arc::new(Self { address, sni, guard, usage, refused: Mutex::default(), _slot: slot })
     }
 
     pub(crate) fn ip(&self) -> IpAddr {
@@ -116,18 +125,19 @@ pub(crate) async fn serve(
     acceptor: TlsAcceptor,
     stream: TcpStream,
     address: SocketAddr,
+    slot: Slot,
 ) {
     let address = SocketAddr::new(address.ip().to_canonical(), address.port());
     match tls::accept(&acceptor, stream).await {
-        Ok(visit) if visit.http2 => serve_http2(ingress, visit, address).await,
-        Ok(visit) => serve_http1(ingress, visit, address).await,
+        Ok(visit) if visit.http2 => serve_http2(ingress, visit, address, slot).await,
+        Ok(visit) => serve_http1(ingress, visit, address, slot).await,
         Err(error) => tracing::debug!(%address, error = terminal::chain(&error), "no TLS with a visitor"),
     }
 }
 
-async fn serve_http1(ingress: Arc<Ingress>, visit: Visit, address: SocketAddr) {
+async fn serve_http1(ingress: Arc<Ingress>, visit: Visit, address: SocketAddr, slot: Slot) {
     let (guarded, handle) = Guarded::new(stalling(visit.stream), GuardLimits::default());
-    let visitor = Visitor::new(address, Some(visit.sni), Some(handle));
+    let visitor = Visitor::new(address, Some(visit.sni), Some(handle), slot);
     let (stop, closing) = (ingress.stop.clone(), Arc::clone(&visitor));
     let answer = move |request| {
         let (ingress, visitor) = (Arc::clone(&ingress), Arc::clone(&visitor));
@@ -166,8 +176,8 @@ pub(super) async fn run_http1<IO, F, Fut>(
     log_end(ended, address);
 }
 
-async fn serve_http2(ingress: Arc<Ingress>, visit: Visit, address: SocketAddr) {
-    let visitor = Visitor::new(address, Some(visit.sni), None);
+async fn serve_http2(ingress: Arc<Ingress>, visit: Visit, address: SocketAddr, slot: Slot) {
+    let visitor = Visitor::new(address, Some(visit.sni), None, slot);
     let (stop, look_at) = (ingress.stop.clone(), Arc::clone(&visitor));
     let service = service_fn(move |request| {
         let (ingress, visitor) = (Arc::clone(&ingress), Arc::clone(&visitor));
@@ -179,7 +189,7 @@ async fn serve_http2(ingress: Arc<Ingress>, visit: Visit, address: SocketAddr) {
         .timer(TokioTimer::new())
         .max_concurrent_streams(256)
         .max_header_list_size(64 * 1024)
-        .max_send_buf_size(256 * 1024)
+        .max_send_buf_size(64 * 1024)
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(4 << 20)
         .keep_alive_interval(Duration::from_secs(30))
@@ -187,10 +197,18 @@ async fn serve_http2(ingress: Arc<Ingress>, visit: Visit, address: SocketAddr) {
     let connection = builder.serve_connection(TokioIo::new(stalling(visit.stream)), service);
     let mut connection = std::pin::pin!(connection);
     let mut look = tokio::time::interval(LOOK);
+    let mut asked_to_end = None;
     let ended = loop {
         tokio::select! {
             ended = connection.as_mut() => break ended,
-            _ = look.tick() => if look_at.is_stale() { connection.as_mut().graceful_shutdown() },
+            _ = look.tick() => if look_at.is_stale() {
+                let asked: Instant = *asked_to_end.get_or_insert_with(Instant::now);
+                // One that is still in its preface, or takes no GOAWAY, is not asked twice.
+                if asked.elapsed() > FAREWELL {
+                    break Ok(());
+                }
+                connection.as_mut().graceful_shutdown();
+            },
             () = stop.cancelled() => {
                 connection.as_mut().graceful_shutdown();
                 break connection.await;
@@ -225,6 +243,6 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, task: F) {
-        self.0.spawn(task);
+        self.0.spawn(Patience::over(task, WRITE_STALL));
     }
 }

@@ -33,7 +33,7 @@ const PROTECTED: [&str; 7] =
 
 /// Who asks, as far as the origin is told.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Visitor<'a> {
+pub(crate) struct Whence<'a> {
     pub(crate) address: IpAddr,
     /// The visitor is a proxy whose word counts.
     pub(crate) trusted: bool,
@@ -42,7 +42,7 @@ pub(crate) struct Visitor<'a> {
 }
 
 /// Rewrites a request's fields for the origin.
-pub(crate) fn rewrite_request(headers: &mut HeaderMap, visitor: &Visitor<'_>) {
+pub(crate) fn rewrite_request(headers: &mut HeaderMap, visitor: &Whence<'_>) {
     let trailers = wants_trailers(headers);
     drop_hop_by_hop(headers);
     headers.remove(TE);
@@ -90,6 +90,15 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
+/// Trailers follow the same rules: none can say who the visitor is, or stand in for a field that was checked.
+pub(crate) fn rewrite_trailers(trailers: &mut HeaderMap) {
+    drop_hop_by_hop(trailers);
+    drop_claims(trailers);
+    for name in PROTECTED {
+        trailers.remove(name);
+    }
+}
+
 /// Whether a field claims something about the visitor, in any spelling that an origin could fold into the usual one.
 fn is_claim(name: &str) -> bool {
     let folded;
@@ -100,6 +109,7 @@ fn is_claim(name: &str) -> bool {
         name
     };
     name.starts_with("x-forwarded")
+        || name.starts_with("proxy-")
         || matches!(name, "forwarded" | "x-real-ip" | "proxy" | "x-client-ip" | "true-client-ip")
 }
 
@@ -140,7 +150,7 @@ impl Earlier {
     }
 
     /// Appends to lists and sets what the proxy did not say.
-    fn tell(self, headers: &mut HeaderMap, visitor: &Visitor<'_>) {
+    fn tell(self, headers: &mut HeaderMap, visitor: &Whence<'_>) {
         let address = visitor.address.to_string();
         let port = visitor.target.port.unwrap_or(visitor.https_port).to_string();
         let authority = &visitor.target.authority;
@@ -186,7 +196,7 @@ mod tests {
             authority: "koda.example.com:8443".into(),
         };
         let visitor =
-            Visitor { address: "192.0.2.7".parse().unwrap(), trusted, target: &target, https_port: 443 };
+            Whence { address: "192.0.2.7".parse().unwrap(), trusted, target: &target, https_port: 443 };
         rewrite_request(&mut headers, &visitor);
         headers
     }

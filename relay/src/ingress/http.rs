@@ -13,7 +13,7 @@ use protocol::control::ServiceProtocol;
 
 use super::Ingress;
 use super::access_log::AccessLine;
-use super::body::{self, ResponseBody, Upload};
+use super::body::{self, Pace, ResponseBody, Upload};
 use super::connection::Visitor;
 use super::error::IngressError;
 use super::headers;
@@ -24,7 +24,7 @@ use super::upgrade::{self, Junction};
 use crate::policy::{self, Permit};
 use crate::route::exposure::{Decision, NoDecision};
 use crate::route::table::{Lookup, Serving};
-use crate::tunnel::pool::RequestBody;
+use crate::tunnel::pool::{RequestBody, Reuse};
 use crate::tunnel::registry::Routes;
 use crate::tunnel::session::{Answer, Asker, FailureReason, SendFailure, Session};
 
@@ -62,7 +62,7 @@ pub(crate) async fn serve(
 
 async fn lead(
     ingress: &Arc<Ingress>,
-    visitor: &Visitor,
+    visitor: &Arc<Visitor>,
     mut request: Request<Incoming>,
     upgrade: &mut Option<OnUpgrade>,
     line: &mut AccessLine,
@@ -71,7 +71,7 @@ async fn lead(
     line.host = Some(target.hostname.to_string());
     check_sni(&ingress.registry.routes(), visitor, &target)?;
     let wanted = upgrade::is_wanted(&request);
-    let whence = headers::Visitor {
+    let whence = headers::Whence {
         address: visitor.ip(),
         trusted: ingress.trusted_proxies.load().iter().any(|network| network.contains(&visitor.ip())),
         target: &target,
@@ -85,7 +85,8 @@ async fn lead(
     let attempts = Attempts { ingress, target: &target, asker, passed_over: Vec::new() };
     let (answer, place) = attempts.run(request, line).await?;
     let upgrade = if wanted { upgrade } else { &mut None };
-    respond(ingress, answer, &place, upgrade)
+    line.stream = Some(answer.lease.opener);
+    respond(ingress, visitor, answer, &place, (upgrade, &line.upload))
 }
 
 /// TLS was set up for a hostname; a request for one of another owner belongs on another connection (RFC 9110, section
@@ -122,12 +123,11 @@ fn find(
             continue;
         }
         match serving.exposure.decide(path) {
-            Ok(decision) => {
-                let admitted = policy::admit_visitor(&serving.exposure, decision, visitor);
-                let permit = admitted.map_err(|policy::Denied| IngressError::Denied)?;
-                return Ok((Place { serving: Arc::clone(serving), decision }, permit));
-            }
-            Err(NoDecision::Ambiguous) => return Err(IngressError::AmbiguousPath),
+            Ok(decision) => match policy::admit_visitor(&serving.exposure, decision, visitor) {
+                Ok(permit) => return Ok((Place { serving: Arc::clone(serving), decision }, permit)),
+                Err(policy::Denied) => nothing = IngressError::Denied,
+            },
+            Err(NoDecision::Ambiguous) => nothing = IngressError::AmbiguousPath,
             Err(NoDecision::NoRoute) => nothing = IngressError::NoRoute,
         }
     }
@@ -152,13 +152,14 @@ impl Attempts<'_> {
         let path = request.uri().path().to_owned();
         let (mut place, mut permit) = self.find(&path)?;
         let mut outgoing = Outgoing::new(request, &place, &line.upload)?;
-        let (mut fresh, mut left) = (false, rescue::ATTEMPTS);
+        let mut reuse = if outgoing.repeatable { Reuse::Any } else { Reuse::Young };
+        let mut left = rescue::ATTEMPTS;
         loop {
             left -= 1;
             line.peer = Some(place.serving.session.peer.clone());
             line.service = Some(permit.service().clone());
             let request = outgoing.take(self.target, permit.protocol());
-            let sending = place.serving.session.send(permit, self.asker, request, fresh);
+            let sending = place.serving.session.send(permit, self.asker, request, reuse);
             let limit = place.serving.exposure.timeouts.first_byte;
             let mut failure = match in_time(sending, &line.upload, limit).await? {
                 Ok(answer) => return Ok((answer, place)),
@@ -169,7 +170,7 @@ impl Attempts<'_> {
             match rescue::judge(&failure, intact) {
                 _ if left == 0 => return Err(error),
                 Rescue::No => return Err(error),
-                Rescue::Fresh => fresh = true,
+                Rescue::Fresh => reuse = Reuse::No,
                 Rescue::Elsewhere => self.passed_over.push(place.serving.session.id),
             }
             // The routes may have changed since: an agent that came back has a new session.
@@ -277,12 +278,13 @@ async fn in_time<T>(
 
 fn respond(
     ingress: &Arc<Ingress>,
+    visitor: &Arc<Visitor>,
     answer: Answer,
     place: &Place,
-    upgrade: &mut Option<OnUpgrade>,
+    (upgrade, upload): (&mut Option<OnUpgrade>, &Arc<Upload>),
 ) -> Result<Response<ResponseBody>, IngressError> {
     let Answer { mut response, lease } = answer;
-    let exposure = &place.serving.exposure;
+    let Serving { exposure, withdrawn, .. } = &*place.serving;
     let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     let origin = switching.then(|| upgrade::accepted(&mut response)).transpose()?;
     headers::rewrite_response(response.headers_mut());
@@ -291,10 +293,20 @@ fn respond(
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
     let Some(origin) = origin else {
-        return Ok(Response::from_parts(parts, ResponseBody::origin(body, lease, exposure.timeouts.idle)));
+        let pace =
+            Pace { idle: exposure.timeouts.idle, upload: Arc::clone(upload), withdrawn: withdrawn.clone() };
+        return Ok(Response::from_parts(parts, ResponseBody::origin(body, lease, pace)));
     };
-    let visitor = upgrade.take().ok_or(IngressError::OriginInvalid)?;
+    let asked = upgrade.take().ok_or(IngressError::OriginInvalid)?;
     upgrade::announce(&mut parts.headers);
-    upgrade::join(ingress, Junction { visitor, origin, idle: exposure.timeouts.upgrade_idle, lease });
+    let junction = Junction {
+        visitor: asked,
+        origin,
+        idle: exposure.timeouts.upgrade_idle,
+        withdrawn: withdrawn.clone(),
+        lease,
+        connection: Arc::clone(visitor),
+    };
+    upgrade::join(ingress, junction);
     Ok(Response::from_parts(parts, ResponseBody::local("")))
 }

@@ -17,12 +17,13 @@ use super::page::{self, Format};
 use super::request::{self, Target};
 use crate::edge::framing::GuardLimits;
 use crate::edge::guarded::Guarded;
+use crate::edge::listener::Slot;
 
 /// Serves one connection to its end.
-pub(crate) async fn serve(ingress: Arc<Ingress>, stream: TcpStream, address: SocketAddr) {
+pub(crate) async fn serve(ingress: Arc<Ingress>, stream: TcpStream, address: SocketAddr, slot: Slot) {
     let address = SocketAddr::new(address.ip().to_canonical(), address.port());
     let (guarded, handle) = Guarded::new(stalling(stream), GuardLimits::default());
-    let visitor = Visitor::new(address, None, Some(handle));
+    let visitor = Visitor::new(address, None, Some(handle), slot);
     let stop = ingress.stop.clone();
     let answer = move |request| std::future::ready(answer(&ingress, &visitor, &request));
     run_http1(guarded, answer, stop, address).await;

@@ -15,8 +15,10 @@ use hyper_util::rt::TokioIo;
 use process::terminal;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::Ingress;
+use super::connection::Visitor;
 use super::error::IngressError;
 use crate::tunnel::session::Lease;
 
@@ -68,22 +70,27 @@ pub(crate) struct Junction {
     pub(crate) visitor: OnUpgrade,
     pub(crate) origin: OnUpgrade,
     pub(crate) idle: Duration,
+    /// Cancelled when the hostname is taken from its peer.
+    pub(crate) withdrawn: CancellationToken,
     /// Keeps the stream's HTTP side from being given to another request.
     pub(crate) lease: Lease,
+    /// Keeps counting as a connection.
+    pub(crate) connection: Arc<Visitor>,
 }
 
 /// Joins the two sides in a task of the relay's.
 pub(crate) fn join(ingress: &Arc<Ingress>, junction: Junction) {
     let stop = ingress.stop.clone();
     ingress.upgraded.spawn(async move {
-        let Junction { visitor, origin, idle, lease } = junction;
+        let Junction { visitor, origin, idle, withdrawn, lease, connection } = junction;
         tokio::select! {
             ended = run(visitor, origin, idle) => if let Err(error) = ended {
                 tracing::debug!(error = terminal::chain(&error), "an upgraded connection broke");
             },
+            () = withdrawn.cancelled() => {}
             () = stop.cancelled() => {}
         }
-        drop(lease);
+        drop((lease, connection));
     });
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use protocol::hostname::{Hostname, HostnamePattern};
+use tokio_util::sync::CancellationToken;
 
 use super::exposure::Exposure;
 
@@ -13,6 +14,8 @@ use super::exposure::Exposure;
 pub(crate) struct Serving<S> {
     pub(crate) exposure: Exposure,
     pub(crate) session: S,
+    /// Cancelled when the hostname is taken from the peer: what is under way ends then.
+    pub(crate) withdrawn: CancellationToken,
 }
 
 /// What is known of a hostname.
@@ -94,10 +97,8 @@ mod tests {
             serde_json::json!({ "hostname": hostname, "routes": [{ "path": "/*", "service": "web" }] });
         let services = serde_json::from_value::<Vec<_>>(serde_json::json!([{ "name": "web" }])).unwrap();
         let expose = serde_json::from_value(expose).unwrap();
-        Arc::new(Serving {
-            exposure: Exposure::new(&expose, &services, Timeouts::default()).unwrap(),
-            session,
-        })
+        let exposure = Exposure::new(&expose, &services, Timeouts::default()).unwrap();
+        Arc::new(Serving { exposure, session, withdrawn: CancellationToken::new() })
     }
 
     fn found(table: &RouteTable<&'static str>, hostname: &str) -> Option<Vec<&'static str>> {

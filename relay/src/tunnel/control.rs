@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use futures_util::{Stream, StreamExt, stream};
 use process::terminal;
 use protocol::close::SessionClose;
-use protocol::control::{Message, Register, Registered};
+use protocol::control::{HostnameState, Message, Register, Registered};
 use protocol::frame::{Frame, FrameKind};
 use protocol::{framed, limits};
 use quinn::{ConnectionError, RecvStream, SendStream};
@@ -18,6 +18,8 @@ use super::session::Session;
 /// How often idle streams are looked through.
 const PRUNE: Duration = Duration::from_secs(15);
 
+/// An agent that does not read what it is told for this long is gone.
+const READING: Duration = Duration::from_secs(10);
 const BETWEEN_REGISTRATIONS: Duration = Duration::from_millis(50);
 
 /// Why a session ended.
@@ -57,13 +59,14 @@ pub(crate) async fn run(mut seat: Seat, control: ControlStream) {
 
 async fn run_inner(seat: &mut Seat, control: ControlStream) -> SessionEnd {
     let Seat { session, registry, news } = seat;
-    let ControlStream { mut send, recv } = control;
+    let ControlStream { send, recv } = control;
+    let mut teller = Teller { send, told: Vec::new() };
     let mut frames = std::pin::pin!(frames(recv));
     let mut prune = tokio::time::interval(PRUNE);
     loop {
         let outcome = tokio::select! {
-            frame = frames.next() => on_frame(frame, session, registry, &mut send).await,
-            Some(changed) = news.recv() => tell(&changed, session, &mut send).await,
+            frame = frames.next() => on_frame(frame, session, registry, &mut teller).await,
+            Some(changed) = news.recv() => teller.tell(changed, session).await,
             _ = prune.tick() => { session.prune(Instant::now()); Ok(()) }
             error = session.connection.closed() => Err(SessionEnd::Connection(error)),
         };
@@ -84,7 +87,7 @@ async fn on_frame(
     frame: Option<Result<Frame, framed::ReadError>>,
     session: &Session,
     registry: &Registry,
-    send: &mut SendStream,
+    teller: &mut Teller,
 ) -> Result<(), SessionEnd> {
     let frame = frame.unwrap_or(Err(framed::ReadError::Ended)).map_err(SessionEnd::Control)?;
     if frame.kind() != Some(FrameKind::Register) {
@@ -93,7 +96,7 @@ async fn on_frame(
     }
     match Register::from_frame(&frame).map_err(SessionEnd::Malformed)? {
         Some(wish) => {
-            tell(&registry.register(session.id, wish), session, send).await?;
+            teller.tell(registry.register(session.id, wish), session).await?;
             // Every registration makes a new route table for all; an agent that sends many waits for the next.
             tokio::time::sleep(BETWEEN_REGISTRATIONS).await;
             Ok(())
@@ -102,14 +105,25 @@ async fn on_frame(
     }
 }
 
-async fn tell(answer: &Registered, session: &Session, send: &mut SendStream) -> Result<(), SessionEnd> {
-    for state in &answer.hostnames {
-        let hostname = &state.hostname;
-        match &state.refused {
-            None => tracing::info!(peer = %session.peer, %hostname, "serving"),
-            Some(reason) => tracing::warn!(peer = %session.peer, %hostname, reason, "not served"),
+/// The relay's half of the control stream, and what it said last.
+struct Teller {
+    send: SendStream,
+    told: Vec<HostnameState>,
+}
+
+impl Teller {
+    /// Logs what has changed, and tells the agent all of it.
+    async fn tell(&mut self, answer: Registered, session: &Session) -> Result<(), SessionEnd> {
+        for state in answer.hostnames.iter().filter(|state| !self.told.contains(state)) {
+            let hostname = &state.hostname;
+            match &state.refused {
+                None => tracing::info!(peer = %session.peer, %hostname, "serving"),
+                Some(reason) => tracing::warn!(peer = %session.peer, %hostname, reason, "not served"),
+            }
         }
+        let frame = answer.to_frame().map_err(SessionEnd::Malformed)?;
+        self.told = answer.hostnames;
+        let writing = tokio::time::timeout(READING, framed::write(&mut self.send, &frame)).await;
+        writing.unwrap_or_else(|late| Err(late.into())).map_err(SessionEnd::Write)
     }
-    let frame = answer.to_frame().map_err(SessionEnd::Malformed)?;
-    framed::write(send, &frame).await.map_err(SessionEnd::Write)
 }

@@ -26,7 +26,7 @@ pub(crate) async fn run(
     mut control: ControlStream,
 ) {
     let mut changes = enrollment.changes();
-    let first = answer(&enrollment, key, &request, &connection).await;
+    let first = answer(&enrollment, key, request, &connection).await;
     tell(&mut control, &first).await;
     if let EnrollAnswer::Pending { code, expires_in_s } = &first {
         tracing::info!(
@@ -49,9 +49,9 @@ pub(crate) async fn run(
 }
 
 async fn answer(
-    enrollment: &Enrollment,
+    enrollment: &Arc<Enrollment>,
     key: PublicKey,
-    request: &EnrollRequest,
+    request: EnrollRequest,
     connection: &Connection,
 ) -> EnrollAnswer {
     let answer = enrollment.ask(key, request, address(connection)).await;
@@ -90,10 +90,10 @@ async fn approved(
 /// A device that is gone hears it when it asks again.
 async fn tell(control: &mut ControlStream, answer: &EnrollAnswer) {
     let sent = match answer.to_frame() {
-        Ok(frame) => framed::write(&mut control.send, &frame).await,
-        Err(error) => Err(error.into()),
+        Ok(frame) => tokio::time::timeout(DELIVERY, framed::write(&mut control.send, &frame)).await,
+        Err(error) => Ok(Err(error.into())),
     };
-    if let Err(error) = sent {
+    if let Err(error) = sent.unwrap_or_else(|late| Err(late.into())) {
         tracing::debug!(%error, "an enrolling device did not hear its answer");
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
-use super::pool::lock;
+use crate::lock::lock;
 
 /// What the gate says to one more.
 #[derive(Debug)]

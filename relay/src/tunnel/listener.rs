@@ -25,13 +25,14 @@ use super::gate::{Bounds, Gate, Ticket, Verdict};
 use crate::enrollment::Enrollment;
 
 /// What one stream may have in flight, in bytes.
-const STREAM_WINDOW: u32 = 8 << 20;
-/// What one session may have in flight, in bytes; quinn's own default has no bound.
-const SESSION_WINDOW: u32 = 32 << 20;
+const STREAM_WINDOW: u32 = 2 << 20;
+/// What one session may have in flight, in bytes; quinn's own default has no bound. Wide enough that dozens of visitors
+/// who stopped reading leave room for the others.
+const SESSION_WINDOW: u32 = 128 << 20;
 /// The same before a key is proven: a handshake fits many times.
 const STRANGER_WINDOW: u32 = 64 << 10;
 const SOCKET_BUFFER: usize = 8 << 20;
-const DOOR: Bounds = Bounds { all: 256, of_an_address: 64, validate_from: 64 };
+const DOOR: Bounds = Bounds { all: 512, of_an_address: 64, validate_from: 64 };
 /// Devices that wait for approval with a connection open, and how many of one address.
 const WAITING: Bounds = Bounds { all: 64, of_an_address: 8, validate_from: usize::MAX };
 /// Devices that brought a token: they are answered at once and do not stand in that queue.
@@ -198,8 +199,8 @@ async fn admitted(connection: Connection, established: Established, doorway: &Do
         Established::Session { seat, control } => {
             connection.set_receive_window(VarInt::from_u32(SESSION_WINDOW));
             let key = seat.session.key;
-            enrollment.seen(&key).await;
-            control::run(seat, control).await;
+            // A store that is slow must not keep a session waiting.
+            tokio::join!(enrollment.seen(&key), control::run(seat, control));
             enrollment.seen(&key).await;
         }
         Established::Enrolling { key, request, control } => {

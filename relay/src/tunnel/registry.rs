@@ -7,14 +7,16 @@ use arc_swap::ArcSwap;
 use protocol::close::SessionClose;
 use protocol::control::{Expose, HostnameState, Register, Registered};
 use protocol::handshake::SessionHello;
+use protocol::hostname::HostnamePattern;
 use protocol::key::PublicKey;
 use protocol::limits;
 use quinn::Connection;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
-use super::pool::lock;
 use super::session::{Identity, Session};
 use crate::config::validated::Timeouts;
+use crate::lock::lock;
 use crate::route::exposure::Exposure;
 use crate::route::table::{RouteTable, Serving};
 use crate::store::Peer;
@@ -93,19 +95,32 @@ impl Registry {
         all
     }
 
-    /// Takes the peers as the store has them now: sessions of those that are gone end, and every wish is judged anew.
+    /// Takes the peers as the store has them when the relay starts.
     pub(crate) fn set_peers(&self, peers: Vec<Peer>) {
         let mut state = lock(&self.state);
         state.peers = peers.into_iter().map(|peer| (peer.key, peer)).collect();
-        let State { peers, sessions, .. } = &mut *state;
-        sessions.retain(|_, live| {
-            let enrolled = peers.contains_key(&live.session.key);
-            if !enrolled {
+        self.routes.store(Arc::new(state.routes()));
+    }
+
+    /// A peer is new, or is granted other hostnames than before: its wishes are judged anew.
+    pub(crate) fn put_peer(&self, peer: Peer) {
+        let mut state = lock(&self.state);
+        state.peers.insert(peer.key, peer);
+        state.judge_all();
+        self.routes.store(Arc::new(state.routes()));
+    }
+
+    /// A peer is no more: its sessions end.
+    pub(crate) fn forget_peer(&self, peer: Peer) {
+        let mut state = lock(&self.state);
+        state.peers.remove(&peer.key);
+        state.sessions.retain(|_, live| {
+            let stays = live.session.key != peer.key;
+            if !stays {
                 live.session.close(SessionClose::Revoked);
             }
-            enrolled
+            stays
         });
-        state.judge_all();
         self.routes.store(Arc::new(state.routes()));
     }
 
@@ -169,6 +184,10 @@ impl Registry {
     }
 }
 
+fn is_granted(peer: &Peer, hostname: &HostnamePattern) -> bool {
+    peer.hostnames.iter().any(|granted| granted.covers(hostname))
+}
+
 /// What an agent says of itself goes to logs and lists.
 fn shortened(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(80).collect()
@@ -207,24 +226,29 @@ impl State {
 
 impl Live {
     fn judge(&mut self, peers: &HashMap<PublicKey, Peer>, timeouts: Timeouts) {
-        self.serving.clear();
+        let before = std::mem::take(&mut self.serving);
         self.answer = Registered { revision: self.wish.revision, hostnames: Vec::new() };
         let Some(peer) = peers.get(&self.session.key) else { return };
         for expose in &self.wish.expose {
+            let earlier = before.iter().find(|serving| serving.exposure.hostname == expose.hostname);
+            let withdrawn = earlier.map_or_else(CancellationToken::new, |earlier| earlier.withdrawn.clone());
             let refused = match self.exposure(peer, expose, timeouts) {
                 Ok(exposure) => {
                     let session = Arc::clone(&self.session);
-                    self.serving.push(Arc::new(Serving { exposure, session }));
+                    self.serving.push(Arc::new(Serving { exposure, session, withdrawn }));
                     None
                 }
                 Err(reason) => Some(reason),
             };
             self.answer.hostnames.push(HostnameState { hostname: expose.hostname.clone(), refused });
         }
+        let taken = before.iter().filter(|serving| !is_granted(peer, &serving.exposure.hostname));
+        taken.for_each(|serving| serving.withdrawn.cancel());
+        self.session.keep_pools(|service| self.wish.services.iter().any(|offered| offered.name == *service));
     }
 
     fn exposure(&self, peer: &Peer, expose: &Expose, timeouts: Timeouts) -> Result<Exposure, String> {
-        if !peer.hostnames.iter().any(|granted| granted.covers(&expose.hostname)) {
+        if !is_granted(peer, &expose.hostname) {
             let (peer, hostname) = (&peer.name, &expose.hostname);
             return Err(format!(
                 "`{hostname}` is not granted to `{peer}`; on the relay: relay peer grant {peer} --hostname {hostname}"

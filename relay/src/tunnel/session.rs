@@ -18,12 +18,17 @@ use quinn::{Connection, VarInt};
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
-use super::pool::{Http1Stream, Http2Stream, Pool, RequestBody, lock};
+use super::pool::{Http1Stream, Http2Stream, Pool, RequestBody, Reuse};
 use super::stream::{FailureCell, StreamFailure, TunnelStream};
+use crate::lock::lock;
 use crate::policy::Permit;
 
 /// The agent has to let another stream in within this time.
 const OPENING: Duration = Duration::from_secs(10);
+
+/// What one h2c response may have in flight, and all of a stream together, in bytes.
+const H2C_STREAM_WINDOW: u32 = 1 << 20;
+const H2C_WINDOW: u32 = 64 << 20;
 
 /// Largest head of an origin's response, in bytes.
 const RESPONSE_HEAD: usize = 256 * 1024;
@@ -65,13 +70,26 @@ pub(crate) struct Answer {
 /// Gives a stream back to its pool once the response was read to its end; dropped before that, the stream is closed.
 #[derive(Debug)]
 pub(crate) struct Lease {
-    stream: Option<(Http1Stream, Arc<Pool>)>,
+    carrier: Carrier,
     failure: FailureCell,
+    /// The request that opened the stream: what the agent's log calls it.
+    pub(crate) opener: RequestId,
+}
+
+/// What a response comes over.
+#[derive(Debug)]
+enum Carrier {
+    Alone(Http1Stream, Arc<Pool>),
+    /// Counts among those under way.
+    Shared {
+        _stream: Http2Stream,
+    },
+    Returned,
 }
 
 impl Lease {
     pub(crate) fn finished(&mut self) {
-        if let Some((stream, pool)) = self.stream.take() {
+        if let Carrier::Alone(stream, pool) = std::mem::replace(&mut self.carrier, Carrier::Returned) {
             pool.put(stream);
         }
     }
@@ -139,6 +157,11 @@ impl Session {
         lock(&self.pools).values().for_each(|pool| pool.prune(now));
     }
 
+    /// Closes the idle streams of services that are no longer offered.
+    pub(crate) fn keep_pools(&self, offered: impl Fn(&ServiceName) -> bool) {
+        lock(&self.pools).retain(|service, _| offered(service));
+    }
+
     fn pool(&self, service: &ServiceName) -> Arc<Pool> {
         let mut pools = lock(&self.pools);
         if let Some(pool) = pools.get(service) {
@@ -147,17 +170,17 @@ impl Session {
         Arc::clone(pools.entry(service.clone()).or_default())
     }
 
-    /// Sends one request to the service of the permit, over an idle stream where `fresh` does not forbid it.
+    /// Sends one request to the service of the permit, over an idle stream where `reuse` allows it.
     pub(crate) async fn send(
         &self,
         permit: Permit,
         asker: Asker,
         request: Request<RequestBody>,
-        fresh: bool,
+        reuse: Reuse,
     ) -> Result<Answer, SendFailure> {
         let target = permit.redeem();
         match target.protocol {
-            ServiceProtocol::Http1 => self.send_http1(&target.service, asker, request, fresh).await,
+            ServiceProtocol::Http1 => self.send_http1(&target.service, asker, request, reuse).await,
             ServiceProtocol::H2c => self.send_http2(&target.service, asker, request).await,
         }
     }
@@ -167,10 +190,10 @@ impl Session {
         service: &ServiceName,
         asker: Asker,
         request: Request<RequestBody>,
-        fresh: bool,
+        reuse: Reuse,
     ) -> Result<Answer, SendFailure> {
         let pool = self.pool(service);
-        let idle = if fresh { None } else { pool.take() };
+        let idle = pool.take(reuse);
         let reused = idle.is_some();
         let mut stream = match idle {
             Some(stream) => stream,
@@ -181,8 +204,11 @@ impl Session {
         };
         match stream.sender.try_send_request(request).await {
             Ok(response) => {
-                let failure = stream.failure.clone();
-                Ok(Answer { response, lease: Lease { stream: Some((stream, pool)), failure } })
+                let (failure, opener) = (stream.failure.clone(), stream.opener);
+                Ok(Answer {
+                    response,
+                    lease: Lease { carrier: Carrier::Alone(stream, pool), failure, opener },
+                })
             }
             Err(mut error) => {
                 let unsent = error.take_message().map(Box::new);
@@ -198,37 +224,45 @@ impl Session {
         request: Request<RequestBody>,
     ) -> Result<Answer, SendFailure> {
         let pool = self.pool(service);
-        let shared = pool.shared();
-        let reused = shared.is_some();
-        let mut stream = match shared {
+        let mut stream = match pool.shared() {
             Some(stream) => stream,
             None => match self.open_http2(service, asker).await {
                 Ok(stream) => {
                     pool.share(stream.clone());
                     stream
                 }
-                Err(reason) => return Err(SendFailure { reason, unsent: Some(Box::new(request)), reused }),
+                Err(reason) => {
+                    return Err(SendFailure { reason, unsent: Some(Box::new(request)), reused: false });
+                }
             },
         };
         match stream.sender.try_send_request(request).await {
-            Ok(response) => Ok(Answer { response, lease: Lease { stream: None, failure: stream.failure } }),
+            Ok(response) => {
+                let (failure, opener) = (stream.failure.clone(), stream.opener);
+                Ok(Answer {
+                    response,
+                    lease: Lease { carrier: Carrier::Shared { _stream: stream }, failure, opener },
+                })
+            }
+            // What fails here is this request; that others have used the stream says nothing.
             Err(mut error) => {
                 let unsent = error.take_message().map(Box::new);
-                Err(SendFailure { reason: reason(&stream.failure, error.into_error()), unsent, reused })
+                let reason = reason(&stream.failure, error.into_error());
+                Err(SendFailure { reason, unsent, reused: false })
             }
         }
     }
 
     async fn open(&self, service: &ServiceName, asker: Asker) -> Result<TunnelStream, FailureReason> {
-        let lost = FailureReason::Stream(StreamFailure::SessionLost);
-        let opened = tokio::time::timeout(OPENING, self.connection.open_bi()).await;
-        let Ok((mut send, recv)) = opened.map_err(|_| FailureReason::Busy)? else { return Err(lost) };
         let header =
             StreamHeader { service: service.clone(), visitor: asker.visitor, request: asker.request };
-        if send.write_all(&header.encode()).await.is_err() {
-            return Err(lost);
-        }
-        Ok(TunnelStream::new(send, recv))
+        let opening = async {
+            let (mut send, recv) = self.connection.open_bi().await.ok()?;
+            send.write_all(&header.encode()).await.ok()?;
+            Some(TunnelStream::new(send, recv))
+        };
+        let opened = tokio::time::timeout(OPENING, opening).await.map_err(|_| FailureReason::Busy)?;
+        opened.ok_or(FailureReason::Stream(StreamFailure::SessionLost))
     }
 
     async fn open_http1(&self, service: &ServiceName, asker: Asker) -> Result<Http1Stream, FailureReason> {
@@ -240,18 +274,20 @@ impl Session {
         let (sender, connection) = opened.map_err(|error| reason(&failure, error))?;
         // Its error reaches whoever waits for the response; an idle stream's end is nobody's loss.
         self.tasks.spawn(async move { drop(connection.with_upgrades().await) });
-        Ok(Http1Stream { sender, failure })
+        Ok(Http1Stream { sender, failure, opener: asker.request })
     }
 
     async fn open_http2(&self, service: &ServiceName, asker: Asker) -> Result<Http2Stream, FailureReason> {
         let stream = self.open(service, asker).await?;
         let failure = stream.failure_cell();
         let mut builder = http2::Builder::new(TokioExecutor::new());
-        builder.timer(TokioTimer::new()).adaptive_window(true).max_header_list_size(64 * 1024);
+        builder.timer(TokioTimer::new()).max_header_list_size(64 * 1024);
+        // One response that stands still must leave room for the others.
+        builder.initial_stream_window_size(H2C_STREAM_WINDOW).initial_connection_window_size(H2C_WINDOW);
         let opened = builder.handshake(TokioIo::new(stream)).await;
         let (sender, connection) = opened.map_err(|error| reason(&failure, error))?;
         self.tasks.spawn(async move { drop(connection.await) });
-        Ok(Http2Stream { sender, failure })
+        Ok(Http2Stream::new(sender, failure, asker.request))
     }
 }
 

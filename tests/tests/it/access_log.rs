@@ -13,7 +13,11 @@ const HOST: &str = "a.example.com";
 async fn lines(relay: &Relay, count: usize) -> Vec<String> {
     let written = async || {
         let log = relay.process.log();
-        let lines: Vec<_> = log.lines().filter(|line| line.contains("visitor=") || line.contains("\"visitor\"")).map(str::to_owned).collect();
+        let lines: Vec<_> = log
+            .lines()
+            .filter(|line| line.contains("visitor=") || line.contains("\"visitor\""))
+            .map(str::to_owned)
+            .collect();
         let lines: Vec<_> = lines.into_iter().filter(|line| line.contains("duration_ms")).collect();
         (lines.len() >= count).then_some(lines)
     };
@@ -78,7 +82,10 @@ async fn no_secret_and_no_control_byte_is_written() {
             .header("sec-websocket-protocol", "kryton-token, s3cret-protocol");
         assert_eq!(visitor.send(ask.body(empty()).expect("a request")).await.status, 200);
         let mut raw = RawVisitor::connect(&visitor, HOST).await;
-        raw.send(b"GET /\x1b[31m?s3cret-target HTTP/1.1\r\nHost: a.example.com\r\nX: s3cret-\x1b[31m\r\n\r\n").await;
+        raw.send(
+            b"GET /\x1b[31m?s3cret-target HTTP/1.1\r\nHost: a.example.com\r\nX: s3cret-\x1b[31m\r\n\r\n",
+        )
+        .await;
         assert_eq!(raw.response().await.map(|response| response.status()), Some(400));
         // HTTP/2 lets bytes from 0x80 on through, and U+009B begins a terminal's command.
         let mut http2 = visitor.http2(HOST).await;

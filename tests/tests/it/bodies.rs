@@ -15,11 +15,12 @@ use tests::deploy::{simple, with};
 use tests::origin::{self, Origin};
 use tests::raw::{End, Kind, RawVisitor};
 use tests::tape::Tape;
-use tests::visitor::{self, Visitor, empty, read};
+use tests::visitor::{self, Visitor, background, empty, read};
 use tests::wait::eventually;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Mutex, mpsc};
+use tokio::task::JoinSet;
 
 const HOST: &str = "a.example.com";
 const PIECE: usize = 64 << 10;
@@ -86,7 +87,8 @@ async fn large_uploads_arrive_whole_however_they_are_framed() {
     const PIECES: usize = (64 << 20) / PIECE;
     for (over_2, framed) in [(false, false), (false, true), (true, false), (true, true)] {
         let (sender, body) = Channel::<Bytes, std::io::Error>::new(2);
-        let pumping = tokio::spawn(pump(sender, PIECES));
+        let mut pumping = JoinSet::new();
+        pumping.spawn(pump(sender, PIECES));
         let uri = if over_2 { format!("https://{HOST}/") } else { "/".into() };
         let mut request = Request::put(uri);
         if !over_2 {
@@ -102,7 +104,7 @@ async fn large_uploads_arrive_whole_however_they_are_framed() {
             lane.visitor.http1(HOST).await.send_request(request).await
         };
         let said = read(response.expect("a response")).await.json();
-        let sum = pumping.await.expect("the body is sent");
+        let sum = pumping.join_all().await[0];
         assert_eq!(
             (&said["length"], &said["sum"]),
             (&(PIECES * PIECE).into(), &sum.into()),
@@ -124,7 +126,9 @@ async fn a_large_download_costs_no_memory() {
     const PIECES: usize = (256 << 20) / PIECE;
     let origin = Origin::http(async |_: Request<Incoming>| {
         let (sender, body) = Channel::<Bytes, std::io::Error>::new(2);
-        drop(tokio::spawn(pump(sender, PIECES)));
+        background(async move {
+            let _sum = pump(sender, PIECES).await;
+        });
         Response::new(body.boxed())
     })
     .await;
@@ -270,13 +274,12 @@ async fn a_visitor_that_goes_away_leaves_no_whole_request() {
     let (mut sender, body) = Channel::<Bytes, std::io::Error>::new(1);
     let mut http2 = lane.visitor.http2(HOST).await;
     let request = Request::post(format!("https://{HOST}/")).body(body.boxed()).expect("a request");
-    let response = tokio::spawn(async move { http2.send_request(request).await });
+    background(async move { drop(http2.send_request(request).await) });
     sender.send_data(Bytes::from_static(b"hello")).await.expect("the body is wanted");
     eventually("the first bytes arrive", async || (tape.bytes() > 0).then_some(())).await;
     sender.abort(std::io::ErrorKind::Interrupted.into());
     tape.wait_for_broken_off().await;
     assert_eq!(tape.take(), []);
-    drop(response);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,10 +17,11 @@ use tests::deploy::{simple, with};
 use tests::origin::{Body, Origin, text};
 use tests::raw::{Front, Kind, RawVisitor, read_message};
 use tests::tape::EMPTY;
-use tests::visitor::{Answer, Visitor, read};
+use tests::visitor::{Answer, Visitor, background};
 use tests::wait::eventually;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixListener};
+use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 const HOST: &str = "a.example.com";
@@ -93,7 +94,8 @@ async fn an_https_origin_is_verified_unless_that_is_turned_off() {
     let other_name = format!("https://127.0.0.1:{}", origin.port());
     let wary = answer_of(&relay, &with(HOST, &other_name, &format!("tls_ca_file = {file:?}"), "")).await;
     assert_eq!((wary.status, wary.error()), (502, "origin-tls"));
-    let blind = answer_of(&relay, &with(HOST, &other_name, "dangerous_accept_any_certificate = true", "")).await;
+    let blind =
+        answer_of(&relay, &with(HOST, &other_name, "dangerous_accept_any_certificate = true", "")).await;
     assert_eq!((blind.status, blind.text()), (200, "ok".into()));
 }
 
@@ -102,26 +104,27 @@ async fn a_unix_socket_can_be_an_origin() {
     let relay = Relay::start();
     let path = relay.folder().join("app.sock");
     let listener = UnixListener::bind(&path).expect("a socket");
-    let serving = tokio::spawn(async move {
+    let mut serving = JoinSet::new();
+    serving.spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            drop(tokio::spawn(serve(stream)));
+            serve(stream).await;
         }
     });
     let config = simple(HOST, &format!("unix:{}", path.display()));
     assert_eq!(answer_of(&relay, &config).await.text(), "ok");
-    serving.abort();
+    serving.shutdown().await;
     std::fs::remove_file(&path).expect("the socket goes");
     let gone = answer_of(&relay, &config).await;
     assert_eq!((gone.status, gone.error()), (502, "origin-refused"));
 }
 
 /// Sends each message back, and how many there were as a trailer.
-async fn grpc(request: Request<Incoming>) -> Response<Body> {
+fn grpc(request: Request<Incoming>) -> Response<Body> {
     let authority = request.uri().authority().map(ToString::to_string).unwrap_or_default();
     let te = request.headers().get("te").cloned();
     let mut body = request.into_body();
     let (mut sender, echo) = Channel::<Bytes, std::io::Error>::new(1);
-    drop(tokio::spawn(async move {
+    background(async move {
         let mut count = 0;
         while let Some(Ok(frame)) = body.frame().await {
             let Ok(data) = frame.into_data() else { break };
@@ -135,7 +138,7 @@ async fn grpc(request: Request<Incoming>) -> Response<Body> {
         trailers.insert("grpc-status", "0".parse().expect("a value"));
         trailers.insert("x-count", count.to_string().parse().expect("a value"));
         drop(sender.send_trailers(trailers).await);
-    }));
+    });
     let mut response = Response::new(echo.boxed());
     response.headers_mut().insert("x-authority", authority.parse().expect("a value"));
     if let Some(te) = te {
@@ -147,7 +150,8 @@ async fn grpc(request: Request<Incoming>) -> Response<Body> {
 #[tokio::test(flavor = "multi_thread")]
 async fn grpc_streams_both_ways_over_h2c_and_ends_with_trailers() {
     let origin = Origin::tcp(|stream| async move {
-        let service = hyper::service::service_fn(|request| async { Ok::<_, std::convert::Infallible>(grpc(request).await) });
+        let service =
+            hyper::service::service_fn(|request| async { Ok::<_, std::convert::Infallible>(grpc(request)) });
         let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
         drop(server.serve_connection(TokioIo::new(stream), service).await);
     })
@@ -162,7 +166,10 @@ async fn grpc_streams_both_ways_over_h2c_and_ends_with_trailers() {
         .body(body.boxed())
         .expect("a request");
     let response = http2.send_request(request).await.expect("a response");
-    assert_eq!((&response.headers()["x-authority"], &response.headers()["x-te"]), (&HOST.parse().expect("text"), &"trailers".parse().expect("text")));
+    assert_eq!(
+        (&response.headers()["x-authority"], &response.headers()["x-te"]),
+        (&HOST.parse().expect("text"), &"trailers".parse().expect("text"))
+    );
     let mut body = response.into_body();
     for message in ["one", "two", "three"] {
         sender.send_data(Bytes::from(message)).await.expect("the body is wanted");
@@ -170,8 +177,12 @@ async fn grpc_streams_both_ways_over_h2c_and_ends_with_trailers() {
         assert_eq!(frame.into_data().expect("data"), message);
     }
     drop(sender);
-    let trailers = body.frame().await.expect("a frame").expect("a sound one").into_trailers().expect("trailers");
-    assert_eq!((&trailers["grpc-status"], &trailers["x-count"]), (&"0".parse().expect("text"), &"3".parse().expect("text")));
+    let trailers =
+        body.frame().await.expect("a frame").expect("a sound one").into_trailers().expect("trailers");
+    assert_eq!(
+        (&trailers["grpc-status"], &trailers["x-count"]),
+        (&"0".parse().expect("text"), &"3".parse().expect("text"))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -190,7 +201,8 @@ async fn trailers_of_an_http1_origin_pass() {
     let mut http2 = Visitor::of(&relay).http2(HOST).await;
     let request = Request::get(format!("https://{HOST}/")).header("te", "trailers");
     let request = request.body(tests::visitor::empty()).expect("a request");
-    let body = http2.send_request(request).await.expect("a response").into_body().collect().await.expect("a body");
+    let body =
+        http2.send_request(request).await.expect("a response").into_body().collect().await.expect("a body");
     assert_eq!(body.trailers().and_then(|all| all.get("x-sum")), Some(&"abc".parse().expect("text")));
 }
 
@@ -225,7 +237,8 @@ async fn an_origin_that_closes_idle_connections_is_no_error_for_anybody() {
         let quiet = async || (closed.load(Ordering::SeqCst) >= n).then_some(());
         eventually("the origin closes", quiet).await;
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        raw.send(format!("POST /{n} HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 2\r\n\r\nhi").as_bytes()).await;
+        raw.send(format!("POST /{n} HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 2\r\n\r\nhi").as_bytes())
+            .await;
         assert_eq!(raw.response().await.map(|response| response.status()), Some(200), "POST {n}");
     }
 }

@@ -45,6 +45,7 @@ async fn echo(heads: &Heads) -> Origin {
     Origin::tcp(move |stream| echo_one(stream, Arc::clone(&heads))).await
 }
 
+#[expect(clippy::result_large_err, reason = "tungstenite's callback is like that")]
 async fn echo_one(stream: TcpStream, heads: Heads) {
     let shake = |request: &Request, mut response: Response| {
         let text = |value: &hyper::header::HeaderValue| value.to_str().expect("text").to_owned();
@@ -62,7 +63,9 @@ async fn echo_one(stream: TcpStream, heads: Heads) {
         let answered = match message {
             Message::Text(_) | Message::Binary(_) => socket.send(message).await,
             // Pongs and the answer to a close frame go out by themselves.
-            Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => socket.flush().await,
+            Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => {
+                socket.flush().await
+            }
         };
         if answered.is_err() {
             return;
@@ -108,7 +111,10 @@ async fn messages_pass_both_ways_and_the_handshake_arrives_untouched() {
     assert_eq!(all("path"), [PATH]);
     assert_eq!(all("sec-websocket-protocol"), ["kryton-token, eyJhbGciOi.J9.x_-"]);
     assert_eq!(all("cookie"), ["better-auth.session_token=abc.def%3D; theme=dark"]);
-    assert_eq!((all("origin"), all("host")), (vec!["https://a.example.com".to_owned()], vec![HOST.to_owned()]));
+    assert_eq!(
+        (all("origin"), all("host")),
+        (vec!["https://a.example.com".to_owned()], vec![HOST.to_owned()])
+    );
     assert_eq!(all("x-forwarded-for"), ["127.0.0.1"]);
     assert_eq!((all("sec-websocket-version"), all("sec-websocket-key").len()), (vec!["13".to_owned()], 1));
 }
@@ -195,7 +201,8 @@ async fn nothing_passes_before_the_101_and_half_closing_passes_after_it() {
     let mut raw = RawVisitor::connect(&lane.visitor, HOST).await;
     raw.send(format!("{}GET /smuggled HTTP/1.1\r\nHost: {HOST}\r\n\r\n", handshake()).as_bytes()).await;
     let arrived = || String::from_utf8(before.lock().expect("no panic").clone()).expect("text");
-    tests::wait::eventually("the handshake arrives", async || arrived().contains("\r\n\r\n").then_some(())).await;
+    tests::wait::eventually("the handshake arrives", async || arrived().contains("\r\n\r\n").then_some(()))
+        .await;
     tokio::time::sleep(tests::raw::A_WHILE).await;
     assert!(arrived().ends_with("\r\n\r\n") && !arrived().contains("smuggled"), "{}", arrived());
     agree.notify_one();
@@ -213,7 +220,9 @@ async fn nothing_passes_before_the_101_and_half_closing_passes_after_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_upgrade_passes_as_it_is_and_the_connection_goes_on() {
     let tape = Tape::answering(|request| match request.target() {
-        "/ws" => b"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Bearer\r\nContent-Length: 4\r\n\r\nnope".to_vec(),
+        "/ws" => {
+            b"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Bearer\r\nContent-Length: 4\r\n\r\nnope".to_vec()
+        }
         _ => tests::tape::EMPTY.to_vec(),
     })
     .await;
@@ -223,7 +232,10 @@ async fn a_refused_upgrade_passes_as_it_is_and_the_connection_goes_on() {
     for _ in 0..3 {
         raw.send(format!("{}GET /next HTTP/1.1\r\nHost: {HOST}\r\n\r\n", handshake()).as_bytes()).await;
         let refused = raw.response().await.expect("a response");
-        assert_eq!((refused.status(), refused.one("www-authenticate"), &refused.body[..]), (401, "Bearer", &b"nope"[..]));
+        assert_eq!(
+            (refused.status(), refused.one("www-authenticate"), &refused.body[..]),
+            (401, "Bearer", &b"nope"[..])
+        );
         assert_eq!(raw.response().await.map(|response| response.status()), Some(200));
     }
     let targets: Vec<_> = tape.take().iter().map(|request| request.target().to_owned()).collect();
@@ -239,7 +251,9 @@ async fn no_other_protocol_is_passed_on() {
     let lane = lane(&tape.origin);
     for upgrade in ["h2c", "websocket, h2c", "h2c, websocket", "tls/1.2", "websocket\r\nUpgrade: h2c"] {
         let mut raw = RawVisitor::connect(&lane.visitor, HOST).await;
-        let fields = format!("Upgrade: {upgrade}\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABk\r\n");
+        let fields = format!(
+            "Upgrade: {upgrade}\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABk\r\n"
+        );
         raw.send(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n{fields}\r\n").as_bytes()).await;
         assert_eq!(raw.response().await.map(|response| response.status()), Some(200), "{upgrade}");
         let message = tape.only();
