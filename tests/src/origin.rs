@@ -81,6 +81,12 @@ impl Origin {
         Self::http(move |request| describe(name, request)).await
     }
 
+    /// Ends it; nothing listens any more when this returns.
+    pub async fn stop(mut self) {
+        self.task.abort();
+        let _cancelled = (&mut self.task).await;
+    }
+
     /// Its port.
     #[must_use]
     pub fn port(&self) -> u16 {

@@ -33,7 +33,7 @@ async fn an_origin_that_is_down_is_told_and_is_back_when_it_is_back() {
     for _ in 0..3 {
         assert_eq!(visitor.get(HOSTNAME, "/").await.text(), "ok");
     }
-    drop(origin);
+    origin.stop().await;
     // The kept connection may still be closing when the first request comes; a GET is then sent over another one.
     let answer = visitor.get(HOSTNAME, "/").await;
     assert_eq!(says(&answer), (502, "origin-refused"));
