@@ -75,7 +75,8 @@ fn a_reader_that_goes_away_is_no_mistake() {
         let mut command = Command::new(&binaries().relay);
         let (reader, writer) = std::io::pipe().expect("a pipe");
         drop(reader);
-        let mut child = command.args(arguments).stdout(writer).stderr(Stdio::piped()).spawn().expect("it runs");
+        let mut child =
+            command.args(arguments).stdout(writer).stderr(Stdio::piped()).spawn().expect("it runs");
         let mut said = String::new();
         child.stderr.take().expect("piped").read_to_string(&mut said).expect("text");
         let status = child.wait().expect("it ends");
@@ -163,10 +164,8 @@ fn verify(relay: &Relay, agent: &Agent) -> Output {
 #[tokio::test(flavor = "multi_thread")]
 async fn verify_finds_nothing_wrong_with_koda() {
     let (dashboard, api, relay) = (koda::dashboard().await, koda::control_plane().await, Relay::start());
-    let ports = [
-        ("127.0.0.1:3000", dashboard.address.to_string()),
-        ("127.0.0.1:8090", api.address.to_string()),
-    ];
+    let ports =
+        [("127.0.0.1:3000", dashboard.address.to_string()), ("127.0.0.1:8090", api.address.to_string())];
     let config = tests::deploy::example("koda-agent.toml", &relay, &ports);
     let agent = Agent::running(&relay, &[HOSTNAME], &config);
     let output = verify(&relay, &agent);
@@ -178,7 +177,9 @@ async fn verify_finds_nothing_wrong_with_koda() {
 async fn verify_names_what_is_wrong_with_a_careless_site() {
     let origin = Origin::http(|_| async {
         let mut response = text("<h1>hi</h1>");
-        for (name, value) in [("content-type", "text/html"), ("set-cookie", "sid=1; Path=/"), ("server", "old/1")] {
+        for (name, value) in
+            [("content-type", "text/html"), ("set-cookie", "sid=1; Path=/"), ("server", "old/1")]
+        {
             response.headers_mut().insert(name, value.parse().expect("a value"));
         }
         response
@@ -191,7 +192,13 @@ async fn verify_names_what_is_wrong_with_a_careless_site() {
     let said = stdout(&output);
     let failed: Vec<&str> = said.lines().filter(|line| line.starts_with("FAIL")).collect();
     let names = |wrong: &str| failed.iter().any(|line| line.contains(wrong));
-    for wrong in ["without Secure, HttpOnly, SameSite", "no `Content-Security-Policy`", "`no-store`", "not JSON", "old/1"] {
+    for wrong in [
+        "without Secure, HttpOnly, SameSite",
+        "no `Content-Security-Policy`",
+        "`no-store`",
+        "not JSON",
+        "old/1",
+    ] {
         assert!(names(wrong), "{wrong} is not in:\n{said}");
     }
 }

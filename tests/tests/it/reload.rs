@@ -1,6 +1,7 @@
 //! Changed files are taken into use while everything goes on; a wrong one is reported and changes nothing.
 
 use std::fs;
+use std::time::Duration;
 
 use serde_json::Value;
 use tests::bed::{Agent, Relay};
@@ -21,7 +22,8 @@ async fn echo() -> Origin {
     Origin::tcp(|mut stream: TcpStream| async move {
         let mut head = [0; 4096];
         let _head = stream.read(&mut head).await;
-        let switched = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n";
+        let switched =
+            b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n";
         let _sent = stream.write_all(switched).await;
         let (mut read, mut write) = stream.split();
         let _ended = tokio::io::copy(&mut read, &mut write).await;
@@ -70,7 +72,8 @@ async fn a_renewed_certificate_is_shown_and_open_connections_go_on() {
     authority.write_root(&root);
     authority.write(folder.path(), "a", &[HOSTNAME]);
     let (origin, relay) = (echo().await, Relay::without_ca(&certificate_section(folder.path())));
-    let _agent = Agent::running(&relay, &[HOSTNAME], &simple(HOSTNAME, &format!("http://{}", origin.address)));
+    let _agent =
+        Agent::running(&relay, &[HOSTNAME], &simple(HOSTNAME, &format!("http://{}", origin.address)));
     let visitor = Visitor::new(relay.https, &root);
     let before = shown(&visitor).await;
     let mut socket = upgraded(&visitor).await;
@@ -159,7 +162,8 @@ async fn a_changed_relay_toml_is_in_force_at_once_and_a_wrong_one_is_not() {
     })
     .await;
     let relay = Relay::start();
-    let _agent = Agent::running(&relay, &[HOSTNAME], &simple(HOSTNAME, &format!("http://{}", origin.address)));
+    let _agent =
+        Agent::running(&relay, &[HOSTNAME], &simple(HOSTNAME, &format!("http://{}", origin.address)));
     let text = fs::read_to_string(relay.config_file()).expect("a file");
     fs::write(relay.config_file(), format!("{text}\n[timeouts]\nfirst_bite = \"1s\"\n")).expect("a file");
     relay.process.wait_for_log("the old one stays in force");
@@ -168,7 +172,8 @@ async fn a_changed_relay_toml_is_in_force_at_once_and_a_wrong_one_is_not() {
     relay.process.wait_for_log("configuration and certificates read again");
     let mut sender = Visitor::of(&relay).http1(HOSTNAME).await;
     let asked = request("GET", HOSTNAME, "/").body(empty()).expect("a request");
-    assert_eq!(sender.send_request(asked).await.expect("a response").status(), 504);
+    let answer = tokio::time::timeout(Duration::from_secs(10), sender.send_request(asked)).await;
+    assert_eq!(answer.expect("in time").expect("a response").status(), 504);
 }
 
 #[test]

@@ -87,7 +87,8 @@ async fn an_agent_that_died_and_is_back_serves_the_very_first_request() {
         agent.process().kill();
         agent.run();
         agent.wait_until_up();
-        assert_eq!(visitor.get(HOSTNAME, "/").await.status, 200);
+        let answer = tokio::time::timeout(Duration::from_secs(5), visitor.get(HOSTNAME, "/")).await;
+        assert_eq!(answer.expect("at once").status, 200);
     }
     let status: Value = serde_json::from_str(&relay.ask(&["status", "--json"])).expect("JSON");
     assert_eq!(status["sessions"].as_array().map(Vec::len), Some(1), "the dead one took its leave");
