@@ -59,7 +59,7 @@ fn read_as(path: &str) -> String {
             let all: Vec<_> = all.iter().map(|one| format!("`{}`", String::from_utf8_lossy(one))).collect();
             format!(" (may be read as {})", all.join(", "))
         }
-        Err(readings::HasNul) => " (holds a NUL)".into(),
+        Err(readings::Unreadable) => " (cannot be read)".into(),
     }
 }
 

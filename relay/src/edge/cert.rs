@@ -19,6 +19,12 @@ use crate::config::validated::CertificateFiles;
 /// Why a pair of files is no certificate.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CertError {
+    #[error("`{}` cannot be read", .path.display())]
+    Unreadable {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("`{}` cannot be read as PEM", .path.display())]
     Pem {
         path: PathBuf,
@@ -44,24 +50,28 @@ pub(crate) enum CertError {
     NoNames(PathBuf),
 }
 
-/// Reads a chain and its key.
-pub(crate) fn load_pair(cert: &Path, key: &Path) -> Result<CertifiedKey, CertError> {
-    let pem = |path: &Path| {
-        let path = path.to_owned();
-        move |source| CertError::Pem { path, source }
-    };
-    let chain: Vec<CertificateDer<'static>> =
-        CertificateDer::pem_file_iter(cert).and_then(Iterator::collect).map_err(pem(cert))?;
-    if chain.is_empty() {
-        return Err(CertError::Empty(cert.to_owned()));
+/// Reads a chain and its key, and reports what is wrong with either.
+fn load_pair(cert: &Path, key: &Path) -> Result<CertifiedKey, Vec<CertError>> {
+    match (read_chain(cert), PrivateKeyDer::from_pem_file(key).map_err(|source| unreadable(key, source))) {
+        (Ok(chain), Ok(secret)) => CertifiedKey::from_der(chain, secret, &aws_lc_rs::default_provider())
+            .map_err(|source| vec![CertError::Key { cert: cert.to_owned(), key: key.to_owned(), source }]),
+        (chain, secret) => Err([chain.err(), secret.err()].into_iter().flatten().collect()),
     }
-    let secret = PrivateKeyDer::from_pem_file(key).map_err(pem(key))?;
-    let provider = aws_lc_rs::default_provider();
-    CertifiedKey::from_der(chain, secret, &provider).map_err(|source| CertError::Key {
-        cert: cert.to_owned(),
-        key: key.to_owned(),
-        source,
-    })
+}
+
+fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertError> {
+    let chain = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
+    let chain: Vec<_> = chain.map_err(|source| unreadable(path, source))?;
+    if chain.is_empty() { Err(CertError::Empty(path.to_owned())) } else { Ok(chain) }
+}
+
+fn unreadable(path: &Path, error: pem::Error) -> CertError {
+    let path = path.to_owned();
+    if let pem::Error::Io(source) = error {
+        CertError::Unreadable { path, source }
+    } else {
+        CertError::Pem { path, source: error }
+    }
 }
 
 /// All certificates that were given as files, by the names in them.
@@ -79,7 +89,7 @@ impl FileCertificates {
                         all.entry(name).or_insert_with(|| Arc::clone(&key));
                     }
                 }
-                Err(error) => errors.push(error),
+                Err(mut wrong) => errors.append(&mut wrong),
             }
         }
         if errors.is_empty() { Ok(Self(all)) } else { Err(errors) }
@@ -91,16 +101,18 @@ impl FileCertificates {
     }
 }
 
-fn load_named(files: &CertificateFiles) -> Result<(Vec<HostnamePattern>, Arc<CertifiedKey>), CertError> {
+fn load_named(files: &CertificateFiles) -> Result<(Vec<HostnamePattern>, Arc<CertifiedKey>), Vec<CertError>> {
     let key = load_pair(&files.cert, &files.key)?;
-    let malformed = |source| CertError::Malformed { path: files.cert.clone(), source };
-    let leaf = key.cert.first().ok_or_else(|| CertError::Empty(files.cert.clone()))?;
+    let names = names(&files.cert, &key.cert).map_err(|error| vec![error])?;
+    Ok((names, Arc::new(key)))
+}
+
+fn names(path: &Path, chain: &[CertificateDer<'_>]) -> Result<Vec<HostnamePattern>, CertError> {
+    let leaf = chain.first().ok_or_else(|| CertError::Empty(path.to_owned()))?;
+    let malformed = |source| CertError::Malformed { path: path.to_owned(), source };
     let leaf = webpki::EndEntityCert::try_from(leaf).map_err(malformed)?;
     let names: Vec<_> = leaf.valid_dns_names().filter_map(|name| name.parse().ok()).collect();
-    if names.is_empty() {
-        return Err(CertError::NoNames(files.cert.clone()));
-    }
-    Ok((names, Arc::new(key)))
+    if names.is_empty() { Err(CertError::NoNames(path.to_owned())) } else { Ok(names) }
 }
 
 /// The hostname or wildcard that was granted or is served and that this name belongs to.

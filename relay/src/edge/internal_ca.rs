@@ -30,7 +30,7 @@ const BACKDATE: Duration = Duration::hours(1);
 pub(crate) enum CaError {
     #[error("the internal CA's files cannot be used")]
     File(#[from] PrivateFileError),
-    #[error("the internal CA's root in `{}` cannot be written", .path.display())]
+    #[error("the internal CA's root in `{}` cannot be read", .path.display())]
     Root {
         path: PathBuf,
         #[source]
@@ -135,8 +135,7 @@ fn create(key_path: &Path, root_path: &Path) -> Result<(), CaError> {
     params.not_after = now + ROOT_LIFETIME;
     let root = params.self_signed(&key)?;
     private_file::write(key_path, key.serialize_pem().as_bytes())?;
-    std::fs::write(root_path, root.pem())
-        .map_err(|source| CaError::Root { path: root_path.to_owned(), source })
+    Ok(private_file::write(root_path, root.pem().as_bytes())?)
 }
 
 /// A certificate that nobody signed: agents trust the relay's key, not this.

@@ -9,6 +9,9 @@ use protocol::hostname::Hostname;
 use super::error::IngressError;
 use crate::edge::framing::{REFUSE_METHOD, Violation};
 
+/// As long as the guard lets it be on HTTP/1.
+const LONGEST_TARGET: usize = 16 * 1024;
+
 /// The host that a request names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Target {
@@ -23,6 +26,9 @@ pub(crate) fn examine(request: &Request<Incoming>) -> Result<Target, IngressErro
     refused_by_guard(request)?;
     if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
         return Err(IngressError::MethodNotAllowed);
+    }
+    if request.uri().path_and_query().is_some_and(|target| target.as_str().len() > LONGEST_TARGET) {
+        return Err(IngressError::Violation(Violation::UriTooLong));
     }
     check_headers(request.headers())?;
     target(request)

@@ -12,7 +12,7 @@ use protocol::id::ServiceName;
 use protocol::limits;
 use protocol::path::PathPattern;
 
-use super::readings::{HasNul, is_plain, readings};
+use super::readings::{Unreadable, is_plain, readings};
 use crate::config::validated::Timeouts;
 
 /// Why an agent's wish to expose a hostname cannot be granted as it stands. Sent to the agent.
@@ -134,7 +134,7 @@ impl Exposure {
         if is_plain(path.as_bytes()) {
             return self.decide_plain(path.as_bytes()).ok_or(NoDecision::NoRoute);
         }
-        let readings = readings(path).map_err(|HasNul| NoDecision::Ambiguous)?;
+        let readings = readings(path).map_err(|Unreadable| NoDecision::Ambiguous)?;
         let mut decisions = readings.iter().map(|reading| self.decide_plain(reading));
         let first = decisions.next().flatten();
         if decisions.any(|other| other != first) {

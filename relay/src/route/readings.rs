@@ -10,23 +10,48 @@ use std::collections::BTreeSet;
 
 /// Decoding stops here, however deep an attacker nests it.
 const DEEPEST: usize = 4;
+/// A path with more readings than this, or one that is longer and odd, is nobody's honest path.
+const MOST: usize = 256;
+const LONGEST: usize = 4096;
 
-/// No program can be told a path with a NUL in it: C stops reading there.
+/// The path cannot be read: it holds a NUL, at which C stops reading, or has too many readings.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct HasNul;
+pub(crate) struct Unreadable;
 
 /// All readings of `path` in plain form, at least one.
-pub(crate) fn readings(path: &str) -> Result<Vec<Vec<u8>>, HasNul> {
+///
+/// A reading that can be decoded once more is read again: some programs do it in two stages.
+pub(crate) fn readings(path: &str) -> Result<Vec<Vec<u8>>, Unreadable> {
+    if path.len() > LONGEST {
+        return Err(Unreadable);
+    }
     let mut found = BTreeSet::new();
-    for text in decodings(path.as_bytes()) {
-        if text.contains(&Byte::Plain(0)) || text.contains(&Byte::Encoded(0)) {
-            return Err(HasNul);
+    let mut unread: Vec<(Vec<u8>, usize)> = vec![(path.as_bytes().to_vec(), 1)];
+    unread.extend(without_authority(path.as_bytes()).map(|path| (path.to_vec(), 1)));
+    while let Some((text, depth)) = unread.pop() {
+        let text = decode(&text);
+        if text.iter().any(|byte| byte.value() == 0) {
+            return Err(Unreadable);
         }
         for choice in Choice::all(&text) {
-            found.insert(choice.read(&text));
+            let reading = choice.read(&text);
+            if depth < DEEPEST && reading.contains(&b'%') && !found.contains(&reading) {
+                unread.push((reading.clone(), depth + 1));
+            }
+            found.insert(reading);
+        }
+        if found.len() > MOST {
+            return Err(Unreadable);
         }
     }
     Ok(found.into_iter().collect())
+}
+
+/// Programs that read a path as a URL take what follows two slashes for a host (RFC 3986, section 4.2).
+fn without_authority(path: &[u8]) -> Option<&[u8]> {
+    let [b'/' | b'\\', b'/' | b'\\', rest @ ..] = path else { return None };
+    let at = rest.iter().position(|b| matches!(b, b'/' | b'\\'))?;
+    Some(&rest[at..])
 }
 
 /// Whether there is only one way to read the path.
@@ -50,20 +75,7 @@ impl Byte {
     }
 }
 
-/// The path decoded once, twice, ... until nothing changes.
-fn decodings(path: &[u8]) -> Vec<Vec<Byte>> {
-    let mut all = vec![decode(path)];
-    while all.len() < DEEPEST {
-        let last: Vec<u8> = all.last().into_iter().flatten().map(|byte| byte.value()).collect();
-        let next = decode(&last);
-        if !next.iter().any(|byte| matches!(byte, Byte::Encoded(_))) {
-            break;
-        }
-        all.push(next);
-    }
-    all
-}
-
+/// The path decoded once.
 fn decode(mut path: &[u8]) -> Vec<Byte> {
     let mut decoded = Vec::with_capacity(path.len());
     while let [first, rest @ ..] = path {
@@ -206,7 +218,7 @@ mod tests {
 
     #[test]
     fn each_disputed_spelling_has_its_readings() {
-        let cases: [(&str, &[&str]); 9] = [
+        let cases: [(&str, &[&str]); 11] = [
             ("/a/../b", &["/a/../b", "/b"]),
             ("/a//b", &["/a//b", "/a/b"]),
             ("/a/..%2fb", &["/a/../b", "/b", "/a/..%2Fb"]),
@@ -216,6 +228,8 @@ mod tests {
             ("/a/%2e%2e/b", &["/a/../b", "/b"]),
             ("/..", &["/", "/.."]),
             ("/a%5c..%5cb", &["/b", "/a\\..\\b"]),
+            ("/r/a%2fb/../%252e%252e/z", &["/z"]),
+            ("//x/login", &["//x/login", "/x/login", "/login"]),
         ];
         for (path, expected) in cases {
             let got = texts(path);
@@ -225,15 +239,20 @@ mod tests {
 
     #[test]
     fn a_nul_is_refused_however_it_is_nested() {
-        assert_eq!(readings("/a%00b"), Err(HasNul));
-        assert_eq!(readings("/a%2500b"), Err(HasNul));
+        assert_eq!(readings("/a%00b"), Err(Unreadable));
+        assert_eq!(readings("/a%2500b"), Err(Unreadable));
+    }
+
+    #[test]
+    fn an_odd_path_that_is_long_is_refused() {
+        assert_eq!(readings(&format!("/%41{}", "/..;a%2f".repeat(600))), Err(Unreadable));
     }
 
     proptest! {
         #[test]
         fn every_reading_begins_with_a_slash_and_their_number_is_bounded(path in "/[a/.;%\\\\25ecf]{0,60}") {
             let all = readings(&path).unwrap_or_default();
-            prop_assert!(all.len() <= 4 * 32);
+            prop_assert!(all.len() <= MOST + 128);
             prop_assert!(all.iter().all(|reading| reading.starts_with(b"/")));
         }
     }

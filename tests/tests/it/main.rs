@@ -1,7 +1,7 @@
 //! Adit end to end: the two real programs, with real sockets between them. A file for each topic.
 
-mod approval;
 mod access_log;
+mod approval;
 mod bodies;
 mod broken_origins;
 mod commands;
@@ -10,11 +10,11 @@ mod enrollment;
 mod forwarding;
 mod framing;
 mod hostnames;
-mod real;
 mod origins;
+mod real;
 mod reload;
 mod routing;
 mod sessions;
 mod smoke;
-mod websocket;
 mod strangers;
+mod websocket;
