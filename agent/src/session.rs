@@ -25,7 +25,7 @@ use crate::dispatch::Dispatch;
 use crate::offer::Offers;
 
 /// How long streams may go on when the agent stops.
-const GRACE: Duration = Duration::from_secs(2);
+const GRACE: Duration = Duration::from_secs(10);
 /// For the relay to hear that this agent stops.
 const SHORTEST_FAREWELL: Duration = Duration::from_millis(50);
 const LONGEST_FAREWELL: Duration = Duration::from_millis(500);

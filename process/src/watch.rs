@@ -70,7 +70,9 @@ impl Watch {
 
     /// Watches these files instead. What they hold now is what later changes are told from.
     pub fn replace(&mut self, paths: impl IntoIterator<Item = PathBuf>) {
-        let files: Vec<PathBuf> = paths.into_iter().collect();
+        // A relative path has no parent to watch, once its file is gone.
+        let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+        let files: Vec<PathBuf> = paths.into_iter().map(absolute).collect();
         if let Some(folders) = &mut self.folders {
             folders.follow(&files.iter().map(PathBuf::as_path).collect::<Vec<_>>());
         }

@@ -160,10 +160,10 @@ fn peer(path: &Path, command: PeerCommand) -> Result<ExitCode, CommandError> {
 }
 
 fn ask(path: &Path, request: &Request, json: bool) -> Result<ExitCode, CommandError> {
-    let config = config::load(path)?;
+    let socket = config::admin_socket(path)?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CommandError::Runtime)?;
-    let answer = runtime.block_on(local::call(&config.admin_socket, request))?;
+    let answer = runtime.block_on(local::call(&socket, request))?;
     if let Answer::Failed { message, hint } = answer {
         return Err(CommandError::Failed { message, hint });
     }

@@ -13,6 +13,8 @@ use protocol::hostname::Hostname;
 
 use self::validated::{CertificateFiles, Config, Edge, Listen, Timeouts};
 
+const DEFAULT_ADMIN_SOCKET: &str = "/run/adit/relay.sock";
+
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigError {
@@ -31,8 +33,7 @@ pub(crate) fn load(path: &Path) -> Result<Config, ConfigError> {
     let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
     let text = std::fs::read_to_string(path).map_err(unreadable)?;
     let config = parse(&path.display().to_string(), &text).map_err(ConfigError::Rejected)?;
-    // Named files are relative to the folder of the file that names them.
-    Ok(config.below(path.parent().unwrap_or(Path::new(""))))
+    Ok(config.below(folder(path)))
 }
 
 fn parse(name: &str, text: &str) -> Result<Config, Rejected> {
@@ -49,7 +50,7 @@ fn parse(name: &str, text: &str) -> Result<Config, Rejected> {
         Some(Config {
             name: hostname?.into_inner(),
             data_dir,
-            admin_socket: admin_socket.unwrap_or_else(|| "/run/adit/relay.sock".into()),
+            admin_socket: admin_socket.unwrap_or_else(|| DEFAULT_ADMIN_SOCKET.into()),
             edge: edge?,
             certificates,
             internal_ca: internal_ca.is_some_and(|enabled| enabled.value),
@@ -137,12 +138,39 @@ fn log(table: Option<Table<'_>>) -> (LogFormat, bool) {
 fn timeouts(table: Option<Table<'_>>) -> Timeouts {
     let default = Timeouts::default();
     let Some(mut table) = table else { return default };
-    let mut read = |key, default: Duration| table.duration(key).map_or(default, |value| value.value);
+    let mut read = |key, default: Duration, (least, text): (Duration, &str)| {
+        let Some(value) = table.duration(key) else { return default };
+        if value.value < least {
+            table.problems().add(&value, format!("this time-out is at least `{text}`"));
+        }
+        value.value
+    };
+    let second = (Duration::from_secs(1), "1s");
     Timeouts {
-        first_byte: read("first_byte", default.first_byte),
-        idle: read("idle", default.idle),
-        upgrade_idle: read("upgrade_idle", default.upgrade_idle),
+        first_byte: read("first_byte", default.first_byte, second),
+        idle: read("idle", default.idle, second),
+        upgrade_idle: read("upgrade_idle", default.upgrade_idle, (Duration::from_secs(3600), "1h")),
     }
+}
+
+/// Where the running relay listens for commands. A mistake elsewhere in the file does not keep anybody from revoking a
+/// peer: the relay runs with what was there before.
+pub(crate) fn admin_socket(path: &Path) -> Result<PathBuf, ConfigError> {
+    #[derive(serde::Deserialize)]
+    struct Part {
+        admin_socket: Option<PathBuf>,
+    }
+    load(path).map(|config| config.admin_socket).or_else(|error| {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let part: Option<Part> = toml::from_str(&text).ok();
+        let socket = part.map(|part| part.admin_socket.unwrap_or_else(|| DEFAULT_ADMIN_SOCKET.into()));
+        socket.map(|socket| folder(path).join(socket)).ok_or(error)
+    })
+}
+
+/// Named files are relative to the folder of the file that names them.
+fn folder(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new(""))
 }
 
 #[cfg(test)]
@@ -187,10 +215,21 @@ first_byte = "1s"
     }
 
     #[test]
+    fn commands_find_the_socket_in_a_file_with_mistakes() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("relay.toml");
+        std::fs::write(&file, "colour = 1\nadmin_socket = \"relay.sock\"").unwrap();
+        assert!(load(&file).is_err());
+        assert_eq!(admin_socket(&file).unwrap(), folder.path().join("relay.sock"));
+        std::fs::write(&file, "colour =").unwrap();
+        assert!(admin_socket(&file).is_err());
+    }
+
+    #[test]
     fn every_mistake_is_reported_in_one_run() {
-        let text = "name = \"relay example\"\ncolour = 1\n[edge]\nhttps = \"nowhere\"\nhttp = 80\n[acme]\nemail = \"a@b.c\"\n[[certificate]]\ncert = \"a.pem\"\n";
+        let text = "name = \"relay example\"\ncolour = 1\n[edge]\nhttps = \"nowhere\"\nhttp = 80\n[acme]\nemail = \"a@b.c\"\n[[certificate]]\ncert = \"a.pem\"\n[timeouts]\nupgrade_idle = \"10m\"\n";
         let rejected = parse("relay.toml", text).unwrap_err();
         let lines: Vec<_> = rejected.mistakes().iter().filter_map(document::Mistake::line).collect();
-        assert_eq!(lines, [1, 2, 4, 5, 6, 8], "{rejected}");
+        assert_eq!(lines, [1, 2, 4, 5, 6, 8, 11], "{rejected}");
     }
 }

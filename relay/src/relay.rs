@@ -35,7 +35,7 @@ use crate::tunnel::registry::Registry;
 pub(crate) enum RelayError {
     #[error("the data folder cannot be used")]
     DataFolder(#[from] PrivateFileError),
-    #[error("the data folder is in use")]
+    #[error("the data folder cannot be locked")]
     Locked(#[source] LockError),
     #[error("the store cannot be opened")]
     Store(#[from] StoreError),
@@ -67,7 +67,12 @@ impl RelayError {
         match self {
             Self::DataFolder(error) => error.hint(),
             Self::Admin(error) => error.hint(),
-            Self::Locked(_) => Some("another relay runs with this `data_dir`; stop it first".into()),
+            Self::Locked(LockError::Held { .. }) => {
+                Some("another relay runs with this `data_dir`; stop it first".into())
+            }
+            Self::Locked(LockError::Io { .. }) => {
+                Some("run it as the owner of `data_dir`, or name another".into())
+            }
             Self::Listen { source, .. } | Self::Endpoint(EndpointError::Bind { source, .. }) => {
                 listen_hint(source)
             }
@@ -207,7 +212,8 @@ async fn open(config: &Config, stop: &CancellationToken) -> Result<Opened, Relay
         upgraded: TaskTracker::new(),
     });
     let fingerprint = enrollment.secret.public().fingerprint();
-    tracing::info!(name = %config.name, %https_address, ?http_address, fingerprint, "relay up");
+    let plain = http_address.map_or("off".to_owned(), |address| address.to_string());
+    tracing::info!(name = %config.name, https = %https_address, http = plain, fingerprint, "relay up");
     let state = Arc::new(Admin { enrollment, name: config.name.clone(), https_address, http_address });
     let admin = local::Listener::bind(&config.admin_socket).map_err(RelayError::Admin)?;
     let acceptor = tls::visitors(Arc::clone(&certificates))?;

@@ -61,7 +61,7 @@ pub(super) enum TokenCommand {
         /// A hostname that the device may expose; `*.example.com` for all below a domain
         #[arg(long = "hostname", value_name = "HOSTNAME", required = true)]
         hostnames: Vec<HostnamePattern>,
-        /// What the peer will be called, whatever the device wishes
+        /// What the peer will be called, whatever the device wishes; a number is added where the name is taken
         #[arg(long)]
         name: Option<PeerName>,
         /// How long the token can be used
@@ -99,7 +99,7 @@ pub(super) enum PeerCommand {
         /// A hostname that it may expose
         #[arg(long = "hostname", value_name = "HOSTNAME", required = true)]
         hostnames: Vec<HostnamePattern>,
-        /// What the peer will be called, whatever the device wishes
+        /// What the peer will be called, whatever the device wishes; a number is added where the name is taken
         #[arg(long)]
         name: Option<PeerName>,
     },

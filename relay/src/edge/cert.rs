@@ -1,9 +1,9 @@
 //! Which certificate a visitor is shown: a file that the owner gave, else one of the internal CA, else none.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use protocol::hostname::{Hostname, HostnamePattern};
@@ -15,6 +15,7 @@ use rustls::sign::CertifiedKey;
 
 use super::internal_ca::InternalCa;
 use crate::config::validated::CertificateFiles;
+use crate::lock::lock;
 
 /// Why a pair of files is no certificate.
 #[derive(Debug, thiserror::Error)]
@@ -123,24 +124,38 @@ pub(crate) struct Certificates {
     files: ArcSwap<FileCertificates>,
     internal: Option<InternalCa>,
     owner: Box<Owner>,
+    /// Names that visitors asked for in vain; no more than are granted.
+    missing: Mutex<HashSet<HostnamePattern>>,
 }
 
 impl Certificates {
     pub(crate) fn new(files: FileCertificates, internal: Option<InternalCa>, owner: Box<Owner>) -> Self {
-        Self { files: ArcSwap::from_pointee(files), internal, owner }
+        Self { files: ArcSwap::from_pointee(files), internal, owner, missing: Mutex::default() }
     }
 
     /// Takes other files; connections that are open keep what they have.
     pub(crate) fn replace(&self, files: FileCertificates) {
         self.files.store(Arc::new(files));
+        lock(&self.missing).clear();
     }
 
     pub(crate) fn find(&self, hostname: &Hostname) -> Option<Arc<CertifiedKey>> {
         if let Some(found) = self.files.load().find(hostname) {
             return Some(found);
         }
-        let internal = self.internal.as_ref()?;
-        internal.certificate(&(self.owner)(hostname)?)
+        let owner = (self.owner)(hostname)?;
+        let internal = self.internal.as_ref().and_then(|internal| internal.certificate(&owner));
+        if internal.is_none() {
+            self.warn_of_missing(owner);
+        }
+        internal
+    }
+
+    /// Once for each name: the owner of the relay granted it, and no visitor gets past TLS.
+    fn warn_of_missing(&self, hostname: HostnamePattern) {
+        if lock(&self.missing).insert(hostname.clone()) {
+            tracing::warn!(%hostname, "visitors are turned away: no certificate in `[[certificate]]` names this");
+        }
     }
 }
 

@@ -21,11 +21,10 @@ const GRACE: Duration = Duration::from_secs(10);
 
 /// Opens a listener: on IPv6 addresses for IPv4 as well, and on IPv4 alone where the machine has no IPv6.
 pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let usual = [io::ErrorKind::AddrInUse, io::ErrorKind::PermissionDenied];
     match listen(address) {
         Err(error)
-            if address.ip().is_unspecified()
-                && address.is_ipv6()
-                && error.kind() != io::ErrorKind::AddrInUse =>
+            if address.ip().is_unspecified() && address.is_ipv6() && !usual.contains(&error.kind()) =>
         {
             tracing::warn!(%error, "no IPv6 here; listening on IPv4 alone");
             listen((Ipv4Addr::UNSPECIFIED, address.port()).into())

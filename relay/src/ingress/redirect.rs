@@ -33,7 +33,7 @@ fn answer(ingress: &Ingress, visitor: &Arc<Visitor>, request: &Request<Incoming>
     let underway = visitor.begin();
     let mut line =
         AccessLine::begin(request, ingress.request_ids.next(), visitor.ip(), ingress.logs_access());
-    let mut response = redirect(ingress, request).unwrap_or_else(|error| {
+    let mut response = redirect(ingress, request, &mut line).unwrap_or_else(|error| {
         line.error = Some(error.answer().code);
         page::respond(error, line.id, Format::wanted(request.headers()))
     });
@@ -45,8 +45,13 @@ fn answer(ingress: &Ingress, visitor: &Arc<Visitor>, request: &Request<Incoming>
     response
 }
 
-fn redirect(ingress: &Ingress, request: &Request<Incoming>) -> Result<Response<ResponseBody>, IngressError> {
+fn redirect(
+    ingress: &Ingress,
+    request: &Request<Incoming>,
+    line: &mut AccessLine,
+) -> Result<Response<ResponseBody>, IngressError> {
     let target = request::examine(request)?;
+    line.host = Some(target.hostname.to_string());
     if ingress.registry.routes().owner(&target.hostname).is_none() {
         return Err(IngressError::UnknownHostname);
     }

@@ -54,20 +54,27 @@ impl Reload {
             }
         };
         self.watch.replace(watched(&self.path, &config));
+        self.reload_certificates(&config);
+        self.ingress.trusted_proxies.store(Arc::new(config.edge.trusted_proxies.clone()));
+        self.ingress.access_log.store(config.access_log, Ordering::Relaxed);
+        self.ingress.registry.set_timeouts(config.timeouts);
+        self.warn_of_what_needs_a_restart(&config);
+        self.config = config;
+        tracing::info!("configuration read again");
+    }
+
+    fn reload_certificates(&self, config: &Config) {
         match FileCertificates::load(&config.certificates) {
-            Ok(files) => self.certificates.replace(files),
+            Ok(files) => {
+                self.certificates.replace(files);
+                tracing::info!(files = config.certificates.len(), "certificates read again");
+            }
             Err(errors) => {
                 for error in errors {
                     tracing::error!(error = terminal::chain(&error), "the old certificates stay in force");
                 }
             }
         }
-        self.ingress.trusted_proxies.store(Arc::new(config.edge.trusted_proxies.clone()));
-        self.ingress.access_log.store(config.access_log, Ordering::Relaxed);
-        self.ingress.registry.set_timeouts(config.timeouts);
-        self.warn_of_what_needs_a_restart(&config);
-        self.config = config;
-        tracing::info!("configuration and certificates read again");
     }
 
     fn warn_of_what_needs_a_restart(&self, new: &Config) {

@@ -170,6 +170,8 @@ impl Registry {
         let State { peers, sessions, timeouts, .. } = &mut *state;
         let Some(live) = sessions.get_mut(&session) else { return Registered::default() };
         live.wish = wish;
+        // What is behind a service may have changed: idle streams lead to what was there before.
+        live.session.forget_pools();
         live.judge(peers, *timeouts);
         let answer = live.answer.clone();
         self.routes.store(Arc::new(state.routes()));
@@ -244,7 +246,6 @@ impl Live {
         }
         let taken = before.iter().filter(|serving| !is_granted(peer, &serving.exposure.hostname));
         taken.for_each(|serving| serving.withdrawn.cancel());
-        self.session.keep_pools(|service| self.wish.services.iter().any(|offered| offered.name == *service));
     }
 
     fn exposure(&self, peer: &Peer, expose: &Expose, timeouts: Timeouts) -> Result<Exposure, String> {

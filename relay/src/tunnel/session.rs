@@ -157,9 +157,9 @@ impl Session {
         lock(&self.pools).values().for_each(|pool| pool.prune(now));
     }
 
-    /// Closes the idle streams of services that are no longer offered.
-    pub(crate) fn keep_pools(&self, offered: impl Fn(&ServiceName) -> bool) {
-        lock(&self.pools).retain(|service, _| offered(service));
+    /// Closes all idle streams; those in use are not used again.
+    pub(crate) fn forget_pools(&self) {
+        lock(&self.pools).clear();
     }
 
     fn pool(&self, service: &ServiceName) -> Arc<Pool> {

@@ -149,7 +149,7 @@ async fn sighup_reads_the_files_of_both_again() {
         assert!(!process.log().contains("again") && !process.log().contains("anew"));
         process.signal("HUP");
     }
-    relay.process.wait_for_log("configuration and certificates read again");
+    relay.process.wait_for_log("configuration read again");
     agent.process().wait_for_log("the configuration was read anew");
     assert_alive(&mut upgraded(&Visitor::of(&relay)).await).await;
 }
@@ -169,7 +169,7 @@ async fn a_changed_relay_toml_is_in_force_at_once_and_a_wrong_one_is_not() {
     relay.process.wait_for_log("the old one stays in force");
     assert!(relay.process.log().contains("first_bite"), "{}", relay.process.log());
     fs::write(relay.config_file(), format!("{text}\n[timeouts]\nfirst_byte = \"1s\"\n")).expect("a file");
-    relay.process.wait_for_log("configuration and certificates read again");
+    relay.process.wait_for_log("configuration read again");
     let mut sender = Visitor::of(&relay).http1(HOSTNAME).await;
     let asked = request("GET", HOSTNAME, "/").body(empty()).expect("a request");
     let answer = tokio::time::timeout(Duration::from_secs(10), sender.send_request(asked)).await;
