@@ -10,6 +10,7 @@ mod enrollment;
 mod forwarding;
 mod framing;
 mod hostnames;
+mod neighbours;
 mod origins;
 mod real;
 mod reload;
