@@ -9,7 +9,7 @@ use tests::deploy::simple;
 use tests::origin::Origin;
 use tests::raw::RawVisitor;
 use tests::visitor::{Visitor, empty, read, request};
-use tests::wait::eventually;
+use tests::wait::{PATIENCE, eventually};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -92,7 +92,7 @@ async fn what_is_under_way_ends_when_its_hostname_is_taken_away() {
     assert_eq!(stream.head().await.status(), 200);
     let asked = Instant::now();
     let _said = relay.ask(&["peer", "ungrant", &peer_name(&relay), "--hostname", HOST]);
-    stream.end().await;
+    tokio::time::timeout(PATIENCE, stream.end()).await.expect("the response ends");
     assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
 }
 
