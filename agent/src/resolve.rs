@@ -1,7 +1,7 @@
 //! Turns a relay's name into addresses, in the order in which they are tried (RFC 8305, section 4).
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::authority::{Authority, Host};
 
@@ -24,6 +24,11 @@ pub async fn addresses(authority: &Authority) -> Result<Vec<SocketAddr>, Resolve
         Host::Address(address) => return Ok(vec![SocketAddr::new(*address, authority.port())]),
         Host::Name(name) => name.to_string(),
     };
+    // Names below `localhost` are this machine (RFC 6761, section 6.3), whether the system's resolver knows or not.
+    if name.ends_with(".localhost") {
+        let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+        return Ok(loopback.map(|address| SocketAddr::new(address, authority.port())).to_vec());
+    }
     let found = tokio::net::lookup_host((name.as_str(), authority.port())).await.map(Iterator::collect);
     let ordered = match found {
         Ok(found) => interleaved(found),
