@@ -5,9 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use protocol::version;
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, Error, PeerIncompatible, SignatureScheme};
+use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use rustls_platform_verifier::Verifier;
 
 use crate::certificate::{DangerousAnyCertificate, provider};
@@ -31,7 +30,8 @@ pub fn dangerous_any_certificate() -> Result<ClientConfig, Error> {
 pub fn recording() -> Result<(ClientConfig, Verdict), Error> {
     let verdict = Verdict::default();
     let platform = Verifier::new(provider());
-    let verifier = Recording { platform, provider: provider(), verdict: verdict.clone() };
+    let verifier =
+        Recording { platform, signatures: DangerousAnyCertificate::new(), verdict: verdict.clone() };
     Ok((config(Arc::new(verifier))?, verdict))
 }
 
@@ -71,7 +71,8 @@ impl Verdict {
 struct Recording {
     /// An error where the system has no roots at all, as in small containers.
     platform: Result<Verifier, Error>,
-    provider: Arc<CryptoProvider>,
+    /// Verifies signatures, whatever becomes of the certificate.
+    signatures: DangerousAnyCertificate,
     verdict: Verdict,
 }
 
@@ -94,11 +95,11 @@ impl ServerCertVerifier for Recording {
 
     fn verify_tls12_signature(
         &self,
-        _message: &[u8],
-        _certificate: &CertificateDer<'_>,
-        _signature: &DigitallySignedStruct,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        Err(Error::PeerIncompatible(PeerIncompatible::Tls13RequiredForQuic))
+        self.signatures.verify_tls12_signature(message, certificate, signature)
     }
 
     fn verify_tls13_signature(
@@ -107,15 +108,10 @@ impl ServerCertVerifier for Recording {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(
-            message,
-            certificate,
-            signature,
-            &self.provider.signature_verification_algorithms,
-        )
+        self.signatures.verify_tls13_signature(message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.signatures.supported_verify_schemes()
     }
 }
