@@ -107,8 +107,9 @@ impl Failure {
     fn report(&self) -> String {
         match self.error.downcast_ref() {
             Some(ConfigError::Rejected(rejected)) => rejected.render(terminal::stderr_has_colour()),
-            Some(ConfigError::Missing { .. } | ConfigError::Read { .. } | ConfigError::TooLarge { .. })
-            | None => terminal::report(&*self.error, self.hint.as_deref()),
+            Some(ConfigError::Missing { .. } | ConfigError::Read { .. }) | None => {
+                terminal::report(&*self.error, self.hint.as_deref())
+            }
         }
     }
 }

@@ -22,9 +22,6 @@ pub use place::{default_data_dir, default_file};
 pub use target::{Target, TargetError};
 pub use validated::{Allow, Config, OriginTrust, Private, ServiceConfig};
 
-/// Larger than anything a person writes.
-const LARGEST: u64 = 4 << 20;
-
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -32,8 +29,6 @@ pub enum ConfigError {
     Missing { path: PathBuf },
     #[error("cannot read `{}`", path.display())]
     Read { path: PathBuf, source: io::Error },
-    #[error("`{}` is larger than {LARGEST} bytes", path.display())]
-    TooLarge { path: PathBuf },
     /// The whole report, of several lines.
     #[error("{0}")]
     Rejected(Rejected),
@@ -48,7 +43,7 @@ impl ConfigError {
                 "name another with `--config FILE`, or start with `agent expose HOSTNAME --to 3000`"
                     .to_owned(),
             ),
-            Self::Read { .. } | Self::TooLarge { .. } | Self::Rejected(_) => None,
+            Self::Read { .. } | Self::Rejected(_) => None,
         }
     }
 }
@@ -64,10 +59,7 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
         let missing = source.kind() == io::ErrorKind::NotFound;
         if missing { ConfigError::Missing { path } } else { ConfigError::Read { path, source } }
     };
-    if fs::metadata(path).map_err(unreadable)?.len() > LARGEST {
-        return Err(ConfigError::TooLarge { path: path.to_owned() });
-    }
-    let text = fs::read_to_string(path).map_err(unreadable)?;
+    let text = process::config_file::read(path).map_err(unreadable)?;
     // Named files are relative to the folder of the file that names them.
     let folder = path.parent().unwrap_or(Path::new("."));
     let files = |file: &Path| fs::read(folder.join(file));

@@ -118,7 +118,7 @@ fn configuration(file: &Path) -> (Finding, Option<RelayAddress>) {
             drop(error);
             (Finding::new(Verdict::Wrong, text).hint("run `agent check` to see them"), None)
         }
-        Err(error @ (config::ConfigError::Read { .. } | config::ConfigError::TooLarge { .. })) => {
+        Err(error @ config::ConfigError::Read { .. }) => {
             (Finding::new(Verdict::Wrong, terminal::chain(&error)), None)
         }
     }

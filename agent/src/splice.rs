@@ -102,7 +102,13 @@ async fn outwards(mut reader: impl AsyncRead + Unpin, to_relay: &mut ToRelay) ->
             return Ok(());
         }
         size = next_size(size, piece.len());
-        to_relay.write(piece).await.map_err(|error| match error {
+        // A write that waits for the session's credit does not see that its own stream was stopped.
+        let written = tokio::select! {
+            biased;
+            written = to_relay.write(piece) => written,
+            () = &mut stopped => return Err(SpliceError::Stopped),
+        };
+        written.map_err(|error| match error {
             WriteError::Stopped(_) => SpliceError::Stopped,
             WriteError::ConnectionLost(_) | WriteError::ClosedStream | WriteError::ZeroRttRejected => {
                 SpliceError::Session

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
+use process::config_file;
 use process::document::{self, Rejected, Table};
 use process::logging::LogFormat;
 use protocol::hostname::Hostname;
@@ -31,7 +32,7 @@ pub(crate) enum ConfigError {
 /// Reads and checks a file.
 pub(crate) fn load(path: &Path) -> Result<Config, ConfigError> {
     let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
-    let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    let text = config_file::read(path).map_err(unreadable)?;
     let config = parse(&path.display().to_string(), &text).map_err(ConfigError::Rejected)?;
     Ok(config.below(folder(path)))
 }
@@ -161,7 +162,7 @@ pub(crate) fn admin_socket(path: &Path) -> Result<PathBuf, ConfigError> {
         admin_socket: Option<PathBuf>,
     }
     load(path).map(|config| config.admin_socket).or_else(|error| {
-        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let text = config_file::read(path).unwrap_or_default();
         let part: Option<Part> = toml::from_str(&text).ok();
         let socket = part.map(|part| part.admin_socket.unwrap_or_else(|| DEFAULT_ADMIN_SOCKET.into()));
         socket.map(|socket| folder(path).join(socket)).ok_or(error)

@@ -1,6 +1,7 @@
 //! Header fields on their way through: what belongs to one connection stays there, and what says who the visitor is
 //! comes from the relay alone.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use http::header::{
@@ -94,23 +95,28 @@ fn join_cookies(headers: &mut HeaderMap) {
 pub(crate) fn rewrite_trailers(trailers: &mut HeaderMap) {
     drop_hop_by_hop(trailers);
     drop_claims(trailers);
-    for name in PROTECTED {
+    let checked = |name: &HeaderName| {
+        let name = folded(name.as_str());
+        PROTECTED.contains(&&*name) || name == TRANSFER_ENCODING.as_str()
+    };
+    let names: Vec<HeaderName> = trailers.keys().filter(|name| checked(name)).cloned().collect();
+    for name in names {
         trailers.remove(name);
     }
 }
 
+/// A name as an origin could read it that takes every sign for a hyphen: CGI does with some, frameworks with others.
+pub(crate) fn folded(name: &str) -> Cow<'_, str> {
+    let odd = |c: char| !c.is_ascii_alphanumeric() && c != '-';
+    if name.contains(odd) { Cow::Owned(name.replace(odd, "-")) } else { Cow::Borrowed(name) }
+}
+
 /// Whether a field claims something about the visitor, in any spelling that an origin could fold into the usual one.
 fn is_claim(name: &str) -> bool {
-    let folded;
-    let name = if name.contains(['_', '.']) {
-        folded = name.replace(['_', '.'], "-");
-        &folded
-    } else {
-        name
-    };
+    let name = folded(name);
     name.starts_with("x-forwarded")
         || name.starts_with("proxy-")
-        || matches!(name, "forwarded" | "x-real-ip" | "proxy" | "x-client-ip" | "true-client-ip")
+        || matches!(&*name, "forwarded" | "x-real-ip" | "proxy" | "x-client-ip" | "true-client-ip")
 }
 
 fn drop_claims(headers: &mut HeaderMap) {
@@ -207,6 +213,8 @@ mod tests {
             "x-forwarded-for",
             "x_forwarded_for",
             "x.forwarded.for",
+            "x~forwarded~for",
+            "x!real!ip",
             "x-forwarded_for",
             "forwarded",
             "x-real-ip",

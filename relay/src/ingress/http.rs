@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{HOST, UPGRADE};
+use http::header::{HOST, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Body, Incoming};
@@ -227,7 +227,13 @@ impl Outgoing {
         *request.headers_mut() =
             if self.repeatable { self.headers.clone() } else { std::mem::take(&mut self.headers) };
         match protocol {
-            ServiceProtocol::Http1 => *request.uri_mut() = Uri::from(self.path.clone()),
+            ServiceProtocol::Http1 => {
+                // For GET and HEAD hyper leaves a body of unknown length out, unless it is told of it.
+                if request.body().size_hint().exact().is_none() {
+                    request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+                }
+                *request.uri_mut() = Uri::from(self.path.clone());
+            }
             ServiceProtocol::H2c => {
                 *request.version_mut() = Version::HTTP_2;
                 request.headers_mut().remove(HOST);

@@ -1,12 +1,15 @@
 //! What a request asks for, checked: method, host, path. What the framing guard does for HTTP/1 bytes, this does for what
 //! HTTP/2 leaves open as well.
 
+use std::borrow::Cow;
+
 use http::header::{CONTENT_LENGTH, EXPECT, HOST, TE, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, Request, Version};
 use hyper::body::Incoming;
 use protocol::hostname::Hostname;
 
 use super::error::IngressError;
+use super::headers::folded;
 use crate::edge::framing::{REFUSE_METHOD, Violation};
 
 /// As long as the guard lets it be on HTTP/1.
@@ -46,15 +49,16 @@ fn refused_by_guard(request: &Request<Incoming>) -> Result<(), IngressError> {
 
 /// Names that an origin could fold into the ones that frame a message, and expectations that nobody can meet.
 fn check_headers(headers: &HeaderMap) -> Result<(), IngressError> {
-    for name in headers.keys() {
-        let name = name.as_str();
-        if name.contains(['_', '.']) {
-            let folded = name.replace(['_', '.'], "-");
-            if [CONTENT_LENGTH.as_str(), TRANSFER_ENCODING.as_str(), HOST.as_str()].contains(&folded.as_str())
-            {
-                return Err(IngressError::BadHeader);
-            }
+    for name in headers.keys().map(http::HeaderName::as_str) {
+        let framing = [CONTENT_LENGTH.as_str(), TRANSFER_ENCODING.as_str(), HOST.as_str()];
+        if let Cow::Owned(folded) = folded(name)
+            && framing.contains(&folded.as_str())
+        {
+            return Err(IngressError::BadHeader);
         }
+    }
+    if headers.get_all(CONTENT_LENGTH).iter().count() > 1 {
+        return Err(IngressError::BadHeader);
     }
     let odd = |value: &http::HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"100-continue");
     if headers.get_all(EXPECT).iter().any(odd) {

@@ -9,6 +9,7 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
 
+use sqlx::Connection as _;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
     SqliteSynchronous,
@@ -43,13 +44,20 @@ impl Pools {
         operation: &'static str,
         change: impl AsyncFnOnce(&mut Connection) -> Result<T, Error>,
     ) -> Result<T, StoreError> {
+        let failed = |source| StoreError::Operation { operation, source };
+        let mut connection = self.writer.acquire().await.map_err(failed)?;
         let changed = async {
-            let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+            let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
             let value = change(&mut transaction).await?;
             transaction.commit().await?;
             Ok(value)
         };
-        changed.await.map_err(|source| StoreError::Operation { operation, source })
+        let changed = changed.await;
+        if changed.is_err() {
+            // SQLite ends a transaction by itself over a full disk, and the connection never hears of it.
+            connection.close_on_drop();
+        }
+        changed.map_err(failed)
     }
 
     /// Runs one query, which sees everything that was committed before it.

@@ -20,7 +20,9 @@ const PRUNE: Duration = Duration::from_secs(15);
 
 /// An agent that does not read what it is told for this long is gone.
 const READING: Duration = Duration::from_secs(10);
-const BETWEEN_REGISTRATIONS: Duration = Duration::from_millis(50);
+const BETWEEN_REGISTRATIONS: Duration = Duration::from_millis(250);
+/// Hostnames that one answer leaves a log line for; the rest is counted.
+const LOGGED: usize = 32;
 
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +33,8 @@ pub(crate) enum SessionEnd {
     Control(#[source] framed::ReadError),
     #[error("the control stream took no more")]
     Write(#[source] std::io::Error),
+    #[error("the agent asked for {0} hostnames, more than a session may have")]
+    TooMany(usize),
     #[error("the agent sent a message that cannot be read")]
     Malformed(#[source] serde_json::Error),
 }
@@ -39,7 +43,7 @@ impl SessionEnd {
     /// What the agent is told, where it can still be told anything.
     fn close_code(&self) -> SessionClose {
         match self {
-            Self::Malformed(_) | Self::Control(_) => SessionClose::Protocol,
+            Self::Malformed(_) | Self::Control(_) | Self::TooMany(_) => SessionClose::Protocol,
             Self::Connection(_) | Self::Write(_) => SessionClose::Done,
         }
     }
@@ -95,6 +99,7 @@ async fn on_frame(
         return Ok(());
     }
     match Register::from_frame(&frame).map_err(SessionEnd::Malformed)? {
+        Some(wish) if wish.expose.len() > limits::EXPOSES => Err(SessionEnd::TooMany(wish.expose.len())),
         Some(wish) => {
             teller.tell(registry.register(session.id, wish), session).await?;
             // Every registration makes a new route table for all; an agent that sends many waits for the next.
@@ -114,7 +119,11 @@ struct Teller {
 impl Teller {
     /// Logs what has changed, and tells the agent all of it.
     async fn tell(&mut self, answer: Registered, session: &Session) -> Result<(), SessionEnd> {
-        for state in answer.hostnames.iter().filter(|state| !self.told.contains(state)) {
+        let changed: Vec<_> = answer.hostnames.iter().filter(|state| !self.told.contains(state)).collect();
+        if changed.len() > LOGGED {
+            tracing::info!(peer = %session.peer, more = changed.len() - LOGGED, "further hostnames have changed");
+        }
+        for state in changed.into_iter().take(LOGGED) {
             let hostname = &state.hostname;
             match &state.refused {
                 None => tracing::info!(peer = %session.peer, %hostname, "serving"),

@@ -25,14 +25,14 @@ use super::gate::{Bounds, Gate, Ticket, Verdict};
 use crate::enrollment::Enrollment;
 
 /// What one stream may have in flight, in bytes.
-const STREAM_WINDOW: u32 = 2 << 20;
-/// What one session may have in flight, in bytes; quinn's own default has no bound. Wide enough that dozens of visitors
+const STREAM_WINDOW: u32 = 1 << 20;
+/// What one session may have in flight, in bytes; quinn's own default has no bound. Wide enough that hundreds of visitors
 /// who stopped reading leave room for the others.
-const SESSION_WINDOW: u32 = 128 << 20;
+const SESSION_WINDOW: u32 = 256 << 20;
 /// The same before a key is proven: a handshake fits many times.
 const STRANGER_WINDOW: u32 = 64 << 10;
 const SOCKET_BUFFER: usize = 8 << 20;
-const DOOR: Bounds = Bounds { all: 512, of_an_address: 64, validate_from: 64 };
+const DOOR: Bounds = Bounds { all: 1024, of_an_address: 32, validate_from: 64 };
 /// Devices that wait for approval with a connection open, and how many of one address.
 const WAITING: Bounds = Bounds { all: 64, of_an_address: 8, validate_from: usize::MAX };
 /// Devices that brought a token: they are answered at once and do not stand in that queue.

@@ -192,7 +192,7 @@ fn is_granted(peer: &Peer, hostname: &HostnamePattern) -> bool {
 
 /// What an agent says of itself goes to logs and lists.
 fn shortened(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(80).collect()
+    text.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(80).collect()
 }
 
 impl State {

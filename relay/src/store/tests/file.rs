@@ -38,6 +38,18 @@ async fn its_files_are_for_their_owner_alone() {
     assert_eq!(fs::metadata(bed.file()).unwrap().permissions().mode() & 0o777, 0o600);
 }
 
+/// SQLite ends the transaction by itself when the disk is full; the next one must begin all the same.
+#[tokio::test]
+async fn a_full_disk_is_forgotten_when_there_is_room_again() {
+    let bed = Bed::new().await;
+    let fill = async |db: &mut Connection| raw_sql("PRAGMA max_page_count = 1").execute(db).await.map(drop);
+    bed.store.pools.write("fill the disk", fill).await.unwrap();
+    let many: Vec<String> = (0..2000).map(|number| format!("h{number}.example.com")).collect();
+    let grant = host(None, &many.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(bed.store.create_token(&TokenHash::of(&[1; 32]), &grant, NOW, NOW + 1).await.is_err());
+    bed.store.create_token(&TokenHash::of(&[2; 32]), &host(None, &[]), NOW, NOW + 1).await.unwrap();
+}
+
 #[tokio::test]
 async fn everything_is_there_after_a_restart() {
     let bed = Bed::new().await;
