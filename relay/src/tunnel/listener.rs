@@ -32,7 +32,7 @@ const SESSION_WINDOW: u32 = 256 << 20;
 /// The same before a key is proven: a handshake fits many times.
 const STRANGER_WINDOW: u32 = 64 << 10;
 const SOCKET_BUFFER: usize = 8 << 20;
-const DOOR: Bounds = Bounds { all: 1024, of_an_address: 32, validate_from: 64 };
+const DOOR: Bounds = Bounds { all: 1024, of_an_address: 64, validate_from: 64 };
 /// Devices that wait for approval with a connection open, and how many of one address.
 const WAITING: Bounds = Bounds { all: 64, of_an_address: 8, validate_from: usize::MAX };
 /// Devices that brought a token: they are answered at once and do not stand in that queue.

@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 const HOST: &str = "a.example.com";
 /// More than all windows between an origin and a visitor together.
 const ENDLESS: usize = 64 << 20;
-const STALLED: usize = 40;
+const STALLED: usize = 100;
 
 /// Answers `/small` at once and everything else with more than anybody reads.
 async fn generous(mut stream: TcpStream, stuck: Arc<AtomicUsize>) {
