@@ -17,6 +17,8 @@ const HOST: &str = "a.example.com";
 /// More than all windows between an origin and a visitor together.
 const ENDLESS: usize = 64 << 20;
 const STALLED: usize = 100;
+/// More than have room in a session: at 1 MiB each, of 256.
+const OVERFLOWING: usize = 300;
 
 /// Answers `/small` at once and everything else with more than anybody reads.
 async fn generous(mut stream: TcpStream, stuck: Arc<AtomicUsize>) {
@@ -42,25 +44,58 @@ async fn generous(mut stream: TcpStream, stuck: Arc<AtomicUsize>) {
     }
 }
 
+/// A relay and an agent with an origin that some visitors do not read from.
+struct Crowd {
+    visitor: Visitor,
+    stuck: Arc<AtomicUsize>,
+    agent: Agent,
+    _relay: Relay,
+    _origin: Origin,
+}
+
+impl Crowd {
+    async fn new() -> Self {
+        let stuck = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&stuck);
+        let origin = Origin::tcp(move |stream| generous(stream, Arc::clone(&counter))).await;
+        let relay = Relay::start();
+        let agent = Agent::running(&relay, &[HOST], &simple(HOST, &format!("http://{}", origin.address)));
+        Self { visitor: Visitor::of(&relay), stuck, agent, _relay: relay, _origin: origin }
+    }
+
+    /// So many visitors ask for more than they read; all of their downloads have come to a stand.
+    async fn stand_still(&self, count: usize) -> Vec<RawVisitor> {
+        let mut all = Vec::new();
+        for _ in 0..count {
+            let mut one = RawVisitor::connect(&self.visitor, HOST).await;
+            one.send(format!("GET /big HTTP/1.1\r\nhost: {HOST}\r\n\r\n").as_bytes()).await;
+            all.push(one);
+        }
+        let stuck = async || (self.stuck.load(Ordering::Relaxed) == count).then_some(());
+        eventually("every download stands still", stuck).await;
+        all
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn visitors_who_stop_reading_do_not_stall_the_others() {
-    let stuck = Arc::new(AtomicUsize::new(0));
-    let counter = Arc::clone(&stuck);
-    let origin = Origin::tcp(move |stream| generous(stream, Arc::clone(&counter))).await;
-    let relay = Relay::start();
-    let _agent = Agent::running(&relay, &[HOST], &simple(HOST, &format!("http://{}", origin.address)));
-    let visitor = Visitor::of(&relay);
-    let mut stalled = Vec::new();
-    for _ in 0..STALLED {
-        let mut one = RawVisitor::connect(&visitor, HOST).await;
-        one.send(format!("GET /big HTTP/1.1\r\nhost: {HOST}\r\n\r\n").as_bytes()).await;
-        stalled.push(one);
-    }
-    let all = async || (stuck.load(Ordering::Relaxed) == STALLED).then_some(());
-    eventually("every download stands still", all).await;
+    let crowd = Crowd::new().await;
+    let _stalled = crowd.stand_still(STALLED).await;
     let asked = Instant::now();
-    assert_eq!(visitor.get(HOST, "/small").await.text(), "ok");
+    assert_eq!(crowd.visitor.get(HOST, "/small").await.text(), "ok");
     assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_left_of_a_crowd_that_filled_the_session() {
+    let crowd = Crowd::new().await;
+    drop(crowd.stand_still(OVERFLOWING).await);
+    let streams = async || {
+        let open = crowd.agent.status()?["streams"].as_u64()?;
+        (open <= 2).then_some(())
+    };
+    eventually("the agent's streams end", streams).await;
+    assert_eq!(crowd.visitor.get(HOST, "/small").await.text(), "ok");
 }
 
 #[tokio::test(flavor = "multi_thread")]
