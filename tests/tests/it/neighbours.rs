@@ -106,6 +106,7 @@ async fn a_changed_origin_is_used_although_the_old_one_keeps_its_connection() {
     let mut agent = Agent::running(&relay, &[HOST], &config(&old));
     let mut visitor = Visitor::of(&relay).http1(HOST).await;
     let mut ask = async || {
+        visitor.ready().await.expect("the connection goes on");
         let asked = request("GET", HOST, "/").body(empty()).expect("a request");
         read(visitor.send_request(asked).await.expect("a response")).await.json()["origin"].clone()
     };
