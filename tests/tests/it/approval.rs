@@ -113,7 +113,7 @@ fn few_devices_of_one_address_may_wait() {
     Agent::new().enroll(&relay, &relay.token(&[HOSTNAME]));
 }
 
-/// One response without an end.
+/// One response without an end, slow enough that nobody's window fills.
 async fn endless() -> Origin {
     Origin::tcp(|mut stream: TcpStream| async move {
         let _head = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 999999999999\r\n\r\n").await;

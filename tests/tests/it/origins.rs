@@ -225,7 +225,7 @@ async fn an_origin_that_closes_idle_connections_is_no_error_for_anybody() {
     let count = Arc::clone(&closed);
     let origin = Origin::tcp(move |stream| abrupt(stream, Arc::clone(&count))).await;
     let relay = Relay::start();
-    let _agent = Agent::running(&relay, &[HOST], &simple(HOST, &format!("http://{}", origin.address)));
+    let agent = Agent::running(&relay, &[HOST], &simple(HOST, &format!("http://{}", origin.address)));
     let mut raw = RawVisitor::connect(&Visitor::of(&relay), HOST).await;
     // At once, while the close is still on its way.
     for n in 0..30 {
@@ -234,9 +234,9 @@ async fn an_origin_that_closes_idle_connections_is_no_error_for_anybody() {
     }
     // What cannot be repeated is safe once the close was seen.
     for n in 30..60 {
-        let quiet = async || (closed.load(Ordering::SeqCst) >= n).then_some(());
-        eventually("the origin closes", quiet).await;
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        let quiet =
+            async || (closed.load(Ordering::SeqCst) >= n && agent.status()?["streams"] == 0).then_some(());
+        eventually("the close has reached the relay, which ended its half as well", quiet).await;
         raw.send(format!("POST /{n} HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 2\r\n\r\nhi").as_bytes())
             .await;
         assert_eq!(raw.response().await.map(|response| response.status()), Some(200), "POST {n}");
