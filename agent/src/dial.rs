@@ -13,9 +13,11 @@ use futures_util::stream::FuturesUnordered;
 use protocol::close::SessionClose;
 use protocol::noise::Exporter;
 use protocol::version;
-use quinn::congestion::BbrConfig;
 use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{Connection, ConnectionError, Endpoint, EndpointConfig, TokioRuntime, TransportConfig, VarInt};
+use quinn::{Connection, ConnectionError, Endpoint, EndpointConfig, TransportConfig, VarInt};
+
+use transport::congestion::Config as Congestion;
+use transport::runtime::LeanRuntime;
 
 use crate::authority::RelayAddress;
 use crate::resolve::{self, ResolveError};
@@ -144,14 +146,14 @@ async fn attempt(
 /// A socket of its own for every connection: a path that a middlebox has given up is not used again.
 fn endpoint() -> Result<Endpoint, DialError> {
     let (socket, buffers) = socket::bind().map_err(DialError::Socket)?;
-    socket::warn_once(buffers);
-    Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(TokioRuntime)).map_err(DialError::Socket)
+    buffers.warn_once();
+    Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(LeanRuntime)).map_err(DialError::Socket)
 }
 
 fn transport() -> TransportConfig {
     let mut transport = TransportConfig::default();
     transport
-        .congestion_controller_factory(Arc::new(BbrConfig::default()))
+        .congestion_controller_factory(Arc::new(Congestion::default()))
         .stream_receive_window(STREAM_WINDOW.into())
         .receive_window(CONNECTION_WINDOW.into())
         .send_window(CONNECTION_WINDOW.into())

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use process::terminal;
 use protocol::close::SessionClose;
 use tokio::net::TcpStream;
+use transport::buffers::BUFFER;
 
 use crate::authority::RelayAddress;
 use crate::config;
@@ -153,8 +154,7 @@ fn buffers() -> Finding {
             if refused.is_empty() {
                 return Finding::new(Verdict::Fine, text);
             }
-            let settings: Vec<String> =
-                refused.iter().map(|name| format!("{name}={}", socket::BUFFER)).collect();
+            let settings: Vec<String> = refused.iter().map(|name| format!("{name}={BUFFER}")).collect();
             Finding::new(Verdict::Note, format!("{text}: large transfers will be slower"))
                 .hint(format!("as root, run `sysctl -w {}`", settings.join(" ")))
         }

@@ -6,6 +6,7 @@ mod ends;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 
 use bytes::{Buf as _, Bytes, BytesMut};
@@ -72,9 +73,10 @@ async fn carry(
     mut to_relay: ToRelay,
     mut from_relay: FromRelay,
 ) -> Result<(), SpliceError> {
+    let heard = AtomicBool::new(false);
     let ended = {
-        let out = outwards(reader, &mut to_relay);
-        let into = inwards(&mut from_relay, writer);
+        let out = outwards(reader, &mut to_relay, &heard);
+        let into = inwards(&mut from_relay, writer, &heard);
         tokio::try_join!(out, into)
     };
     let Err(error) = ended else { return Ok(()) };
@@ -88,7 +90,11 @@ async fn carry(
 }
 
 /// Origin to relay. Memory is held only while bytes are there: an idle connection costs none.
-async fn outwards(mut reader: impl AsyncRead + Unpin, to_relay: &mut ToRelay) -> Result<(), SpliceError> {
+async fn outwards(
+    mut reader: impl AsyncRead + Unpin,
+    to_relay: &mut ToRelay,
+    heard: &AtomicBool,
+) -> Result<(), SpliceError> {
     let mut size = SMALLEST_READ;
     let mut stopped = Box::pin(to_relay.stopped());
     loop {
@@ -102,6 +108,9 @@ async fn outwards(mut reader: impl AsyncRead + Unpin, to_relay: &mut ToRelay) ->
             return Ok(());
         }
         size = next_size(size, piece.len());
+        if heard.swap(false, Ordering::Relaxed) {
+            to_relay.heard();
+        }
         // A write that waits for the session's credit does not see that its own stream was stopped.
         let written = tokio::select! {
             biased;
@@ -143,7 +152,11 @@ async fn read_piece(reader: &mut (impl AsyncRead + Unpin), size: usize) -> io::R
 
 /// Relay to origin. An origin that takes no more may still answer (an early refusal of an upload, say), so that alone
 /// does not end the other direction.
-async fn inwards(from_relay: &mut FromRelay, mut writer: impl AsyncWrite + Unpin) -> Result<(), SpliceError> {
+async fn inwards(
+    from_relay: &mut FromRelay,
+    mut writer: impl AsyncWrite + Unpin,
+    heard: &AtomicBool,
+) -> Result<(), SpliceError> {
     let mut pieces: [Bytes; PIECES] = Default::default();
     loop {
         let read = from_relay.read(&mut pieces).await.map_err(|error| match error {
@@ -153,6 +166,7 @@ async fn inwards(from_relay: &mut FromRelay, mut writer: impl AsyncWrite + Unpin
             | ReadError::IllegalOrderedRead
             | ReadError::ZeroRttRejected => SpliceError::Session,
         })?;
+        heard.store(true, Ordering::Relaxed);
         let written = match read {
             Some(count) => write_all(&mut writer, &mut pieces[..count]).await,
             None => return writer.shutdown().await.or_else(already_closed).map_err(SpliceError::Origin),

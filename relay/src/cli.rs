@@ -100,8 +100,9 @@ fn serve(path: PathBuf) -> Result<ExitCode, CommandError> {
     let config = config::load(&path)?;
     let _logging = logging::init(config.log_format, "info")?;
     open_files::raise_limit();
+    // Visitors have threads of their own beside this one, see `edge::shards`.
     let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CommandError::Runtime)?;
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CommandError::Runtime)?;
     let ended = runtime.block_on(shutdown::run(|stop| relay::run(path, config, stop)));
     match ended.map_err(CommandError::Runtime)? {
         Ended::Finished(result) => result.map(|()| ExitCode::SUCCESS).map_err(CommandError::from),

@@ -84,6 +84,7 @@ fn edge(table: Option<Table<'_>>) -> Option<Edge> {
     let public_https_port = table.integer::<u16>("public_https_port", 1..=u16::MAX);
     let trusted_proxies = table.parsed_list::<Network>("trusted_proxies");
     let max_connections = table.integer::<usize>("max_connections", 1..=1_000_000);
+    let threads = table.integer::<usize>("threads", 1..=256);
     Some(Edge {
         http: http.map_or(default.http, |listen| listen.value),
         https: https.map_or(default.https, |address| address.value.0),
@@ -94,6 +95,7 @@ fn edge(table: Option<Table<'_>>) -> Option<Edge> {
             .map(|network| network.value.0)
             .collect(),
         max_connections: max_connections.map_or(default.max_connections, |count| count.value),
+        threads: threads.map(|count| count.value),
     })
 }
 

@@ -8,6 +8,9 @@
 //! 6. [`relay`] starts and stops all of it; [`admin`] answers the commands of [`cli`] while it runs.
 
 mod admin;
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub mod bench;
 pub mod cli;
 mod config;
 mod edge;

@@ -4,6 +4,7 @@ mod reload;
 
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -23,6 +24,7 @@ use crate::admin::{Admin, Request};
 use crate::config::validated::{Config, Listen};
 use crate::edge::cert::{CertError, Certificates, FileCertificates};
 use crate::edge::internal_ca::{self, CaError, InternalCa};
+use crate::edge::shards::Shards;
 use crate::edge::{listener, tls};
 use crate::enrollment::Enrollment;
 use crate::ingress::{Ingress, RequestIds, connection, redirect};
@@ -57,6 +59,8 @@ pub(crate) enum RelayError {
     Admin(#[source] BindError),
     #[error("files cannot be watched")]
     Watch(#[from] process::watch::WatchError),
+    #[error("the threads for visitors cannot be started")]
+    Threads(#[source] io::Error),
     #[error("a part of the relay ended unexpectedly")]
     Part(#[source] tokio::task::JoinError),
 }
@@ -82,6 +86,7 @@ impl RelayError {
             | Self::Tls(_)
             | Self::Endpoint(EndpointError::Tls(_))
             | Self::Watch(_)
+            | Self::Threads(_)
             | Self::Part(_) => None,
         }
     }
@@ -104,6 +109,7 @@ struct Opened {
     endpoint: Endpoint,
     admin: local::Listener,
     acceptor: tokio_rustls::TlsAcceptor,
+    shards: Arc<Shards>,
     ingress: Arc<Ingress>,
     state: Arc<Admin>,
     certificates: Arc<Certificates>,
@@ -116,6 +122,8 @@ struct Opened {
 pub(crate) async fn run(path: PathBuf, config: Config, stop: CancellationToken) -> Result<(), RelayError> {
     let opened = open(&config, &stop).await?;
     let (store, upgraded) = (opened.state.enrollment.store.clone(), opened.ingress.upgraded.clone());
+    // Held to the end: what was upgraded, and what carries requests, runs there too.
+    let shards = Arc::clone(&opened.shards);
     let inner_stop = CancellationToken::new();
     let (mut edge, mut inner) = (JoinSet::new(), JoinSet::new());
     start(&mut edge, &mut inner, opened, (path, config), &inner_stop)?;
@@ -135,6 +143,7 @@ pub(crate) async fn run(path: PathBuf, config: Config, stop: CancellationToken) 
     inner_stop.cancel();
     while inner.join_next().await.is_some() {}
     store.close().await;
+    drop(shards);
     first.and_then(Result::err).map_or(Ok(()), |error| Err(RelayError::Part(error)))
 }
 
@@ -151,6 +160,7 @@ fn start(
         endpoint,
         admin,
         acceptor,
+        shards,
         ingress,
         state,
         certificates,
@@ -176,12 +186,12 @@ fn start(
     if let Some(http) = http {
         let ingress = Arc::clone(&ingress);
         let serve = move |stream, address, slot| redirect::serve(Arc::clone(&ingress), stream, address, slot);
-        edge.spawn(listener::run(http, max_connections, stop.clone(), serve));
+        edge.spawn(listener::run(http, max_connections, Arc::clone(&shards), stop.clone(), serve));
     }
     let serve = move |stream, address, slot| {
         connection::serve(Arc::clone(&ingress), acceptor.clone(), stream, address, slot)
     };
-    edge.spawn(listener::run(https, max_connections, stop, serve));
+    edge.spawn(listener::run(https, max_connections, shards, stop, serve));
     Ok(())
 }
 
@@ -217,8 +227,26 @@ async fn open(config: &Config, stop: &CancellationToken) -> Result<Opened, Relay
     let state = Arc::new(Admin { enrollment, name: config.name.clone(), https_address, http_address });
     let admin = local::Listener::bind(&config.admin_socket).map_err(RelayError::Admin)?;
     let acceptor = tls::visitors(Arc::clone(&certificates))?;
+    let shards = Arc::new(Shards::start(threads(config)).map_err(RelayError::Threads)?);
     let max_connections = config.edge.max_connections;
-    Ok(Opened { http, https, endpoint, admin, acceptor, ingress, state, certificates, max_connections, lock })
+    Ok(Opened {
+        http,
+        https,
+        endpoint,
+        admin,
+        acceptor,
+        shards,
+        ingress,
+        state,
+        certificates,
+        max_connections,
+        lock,
+    })
+}
+
+fn threads(config: &Config) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
+    config.edge.threads.unwrap_or_else(cores)
 }
 
 fn listen_error(address: SocketAddr) -> impl Fn(io::Error) -> RelayError {

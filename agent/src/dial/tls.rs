@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use protocol::version;
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use rustls::{CipherSuite, ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use rustls_platform_verifier::Verifier;
 
 use crate::certificate::{DangerousAnyCertificate, provider};
@@ -36,7 +37,7 @@ pub fn recording() -> Result<(ClientConfig, Verdict), Error> {
 }
 
 fn config(verifier: Arc<dyn ServerCertVerifier>) -> Result<ClientConfig, Error> {
-    let mut config = ClientConfig::builder_with_provider(provider())
+    let mut config = ClientConfig::builder_with_provider(Arc::new(tunnel_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
         .with_custom_certificate_verifier(verifier)
@@ -45,6 +46,13 @@ fn config(verifier: Arc<dyn ServerCertVerifier>) -> Result<ClientConfig, Error> 
     // A resumed handshake shows no certificate to judge, and sessions last too long to gain from it.
     config.resumption = Resumption::disabled();
     Ok(config)
+}
+
+/// The shorter AES first: on bulk transfers it is a tenth of all work, and no weaker against anybody known.
+fn tunnel_provider() -> CryptoProvider {
+    let mut provider = CryptoProvider::clone(&provider());
+    provider.cipher_suites.sort_by_key(|suite| suite.suite() != CipherSuite::TLS13_AES_128_GCM_SHA256);
+    provider
 }
 
 /// What the platform said of the relay's certificate.

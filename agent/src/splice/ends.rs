@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use protocol::close::StreamReset;
 use quinn::{ReadError, RecvStream, SendStream, WriteError};
+use transport::urgency::Urgency;
 
 /// Pieces taken from a stream at once; quinn hands out what came in one packet.
 pub(super) const PIECES: usize = 32;
@@ -12,6 +13,7 @@ pub(super) const PIECES: usize = 32;
 #[derive(Debug)]
 pub struct ToRelay {
     stream: SendStream,
+    urgency: Urgency,
     open: bool,
 }
 
@@ -25,11 +27,19 @@ pub struct FromRelay {
 impl ToRelay {
     #[must_use]
     pub fn new(stream: SendStream) -> Self {
-        Self { stream, open: true }
+        Self { stream, urgency: Urgency::default(), open: true }
     }
 
     pub(super) async fn write(&mut self, piece: Bytes) -> Result<(), WriteError> {
-        self.stream.write_chunk(piece).await
+        let length = piece.len();
+        self.stream.write_chunk(piece).await?;
+        self.urgency.sent(&self.stream, length);
+        Ok(())
+    }
+
+    /// The relay has said something since the last piece was written.
+    pub(super) fn heard(&mut self) {
+        self.urgency.heard(&self.stream);
     }
 
     /// Ends when the relay no longer wants to hear anything, or has heard everything.

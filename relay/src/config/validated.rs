@@ -49,6 +49,8 @@ pub(crate) struct Edge {
     pub(crate) trusted_proxies: Vec<IpNet>,
     /// Visitor connections at once.
     pub(crate) max_connections: usize,
+    /// Threads for visitors, where it is not one for each core.
+    pub(crate) threads: Option<usize>,
 }
 
 impl Default for Edge {
@@ -59,6 +61,7 @@ impl Default for Edge {
             public_https_port: None,
             trusted_proxies: Vec::new(),
             max_connections: 10_000,
+            threads: None,
         }
     }
 }

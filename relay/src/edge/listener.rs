@@ -9,7 +9,10 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
+
+use super::shards::{self, Shards};
 
 /// How long to wait when the process or the kernel is out of something.
 const BACK_OFF: Duration = Duration::from_millis(100);
@@ -49,17 +52,25 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 pub(crate) type Slot = OwnedSemaphorePermit;
 
 /// Accepts until cancelled, then waits a while for the connections, which are told by the same token.
-pub(crate) async fn run<F, Fut>(listener: TcpListener, most: usize, cancel: CancellationToken, serve: F)
-where
-    F: Fn(TcpStream, SocketAddr, Slot) -> Fut,
+pub(crate) async fn run<F, Fut>(
+    listener: TcpListener,
+    most: usize,
+    shards: Arc<Shards>,
+    cancel: CancellationToken,
+    serve: F,
+) where
+    F: Fn(TcpStream, SocketAddr, Slot) -> Fut + Clone + Send + 'static,
     Fut: Future<Output = ()> + Send + 'static,
 {
     let slots = Arc::new(Semaphore::new(most));
     let mut connections = JoinSet::new();
+    let mut look = tokio::time::interval(shards::WINDOW);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            Some((stream, address, slot)) = next(&listener, &slots) => {
-                connections.spawn(serve(stream, address, slot));
+            _ = look.tick(), if !connections.is_empty() => drop(shards.measure()),
+            Some(visitor) = next(&listener, &slots) => {
+                connections.spawn_on(here(visitor, serve.clone()), shards.place());
             }
             Some(ended) = connections.join_next() => on_end(ended),
             () = cancel.cancelled() => break,
@@ -72,6 +83,18 @@ where
     }
 }
 
+/// Serves a visitor on the thread that this runs on, which has to watch the connection by itself.
+async fn here<F, Fut>((stream, address, slot): (std::net::TcpStream, SocketAddr, Slot), serve: F)
+where
+    F: FnOnce(TcpStream, SocketAddr, Slot) -> Fut,
+    Fut: Future<Output = ()>,
+{
+    match TcpStream::from_std(stream) {
+        Ok(stream) => serve(stream, address, slot).await,
+        Err(error) => tracing::warn!(%error, "a connection cannot be watched"),
+    }
+}
+
 /// A panic is our mistake and costs one connection only.
 fn on_end(ended: Result<(), JoinError>) {
     if let Err(error) = ended {
@@ -80,15 +103,22 @@ fn on_end(ended: Result<(), JoinError>) {
 }
 
 /// A visitor and a slot for it. At the bound, visitors wait in the kernel's queue.
-async fn next(listener: &TcpListener, slots: &Arc<Semaphore>) -> Option<(TcpStream, SocketAddr, Slot)> {
+async fn next(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+) -> Option<(std::net::TcpStream, SocketAddr, Slot)> {
     // The semaphore is never closed.
     let slot = Arc::clone(slots).acquire_owned().await.ok()?;
     loop {
-        match listener.accept().await {
+        let accepted = match listener.accept().await {
             Ok((stream, address)) => {
                 prepare(&stream);
-                return Some((stream, address, slot));
+                stream.into_std().map(|stream| (stream, address))
             }
+            Err(error) => Err(error),
+        };
+        match accepted {
+            Ok((stream, address)) => return Some((stream, address, slot)),
             Err(error) => {
                 tracing::warn!(%error, "accepting a connection failed");
                 tokio::time::sleep(BACK_OFF).await;

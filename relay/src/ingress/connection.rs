@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::body::ResponseBody;
+use super::headers::{Told, Whence};
 use super::patience::Patience;
 use super::{Ingress, http as requests};
 use crate::edge::framing::GuardLimits;
@@ -47,6 +48,8 @@ pub(crate) struct Visitor {
     pub(crate) sni: Option<Hostname>,
     pub(crate) guard: Option<GuardHandle>,
     usage: Mutex<Usage>,
+    /// What the origin was told of this visitor with the last request.
+    told: Mutex<Option<Told>>,
     _slot: Slot,
     /// The latest upgrade that did not come about. hyper hands the connection over to it in the end.
     refused: Mutex<Option<OnUpgrade>>,
@@ -71,11 +74,21 @@ impl Visitor {
         slot: Slot,
     ) -> Arc<Self> {
         let usage = Mutex::new(Usage { underway: 0, any: false, since: Instant::now() });
-        Arc::new(Self { address, sni, guard, usage, refused: Mutex::default(), _slot: slot })
+        let (told, refused) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { address, sni, guard, usage, told, refused, _slot: slot })
     }
 
     pub(crate) fn ip(&self) -> IpAddr {
         self.address.ip()
+    }
+
+    /// What the origin is told of this visitor.
+    pub(crate) fn told(&self, whence: &Whence<'_>) -> Option<Told> {
+        let mut last = lock(&self.told);
+        if !last.as_ref().is_some_and(|told| told.is_for(whence.target)) {
+            *last = Told::new(whence);
+        }
+        last.clone()
     }
 
     pub(crate) fn begin(self: &Arc<Self>) -> Underway {
@@ -141,7 +154,8 @@ async fn serve_http1(ingress: Arc<Ingress>, visit: Visit, address: SocketAddr, s
     let (stop, closing) = (ingress.stop.clone(), Arc::clone(&visitor));
     let answer = move |request| {
         let (ingress, visitor) = (Arc::clone(&ingress), Arc::clone(&visitor));
-        async move { requests::serve(&ingress, &visitor, request).await }
+        // Boxed where it is made: hyper moves what a service gives it, and this is kilobytes.
+        async move { Box::pin(requests::serve(&ingress, &visitor, request)).await }
     };
     run_http1(guarded, answer, stop, address).await;
     closing.close_refused().await;
@@ -163,8 +177,9 @@ pub(super) async fn run_http1<IO, F, Fut>(
         async move { Ok::<_, Infallible>(response.await) }
     });
     let mut builder = http1::Builder::new();
-    // hyper's own limits stay above the guard's, which answers with a page.
-    builder.timer(TokioTimer::new()).header_read_timeout(None).max_headers(128).max_buf_size(256 * 1024);
+    // hyper's own limits are no lower than the guard's, which answers with a page. Its 100 fields are left as they are:
+    // told of any number, it allocates room for all of them with each request.
+    builder.timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(256 * 1024);
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(io), service).with_upgrades());
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

@@ -16,6 +16,7 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+const HTTPS: HeaderValue = HeaderValue::from_static("https");
 
 /// Fields of one connection (RFC 9110, section 7.6.1), which end here.
 const HOP_BY_HOP: [HeaderName; 7] = [
@@ -43,29 +44,30 @@ pub(crate) struct Whence<'a> {
 }
 
 /// Rewrites a request's fields for the origin.
-pub(crate) fn rewrite_request(headers: &mut HeaderMap, visitor: &Whence<'_>) {
+pub(crate) fn rewrite_request(headers: &mut HeaderMap, visitor: &Whence<'_>, told: &Told) {
+    // All that is added below, at once.
+    headers.reserve(8);
     let trailers = wants_trailers(headers);
-    drop_hop_by_hop(headers);
-    headers.remove(TE);
-    headers.remove(EXPECT);
+    let earlier = visitor.trusted.then(|| Earlier::take(headers));
+    drop_fields(headers, |name| *name == TE || *name == EXPECT || is_claim(name.as_str()));
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
     join_cookies(headers);
-    if let Ok(host) = HeaderValue::from_str(&visitor.target.authority) {
-        headers.insert(HOST, host);
+    headers.insert(HOST, told.host.clone());
+    match earlier {
+        None => told.tell(headers),
+        Some(earlier) => earlier.tell(headers, told),
     }
-    let earlier = if visitor.trusted { Earlier::take(headers) } else { Earlier::default() };
-    drop_claims(headers);
-    earlier.tell(headers, visitor);
 }
 
 /// Takes the fields of the origin's connection out of a response.
 pub(crate) fn rewrite_response(headers: &mut HeaderMap) {
-    drop_hop_by_hop(headers);
+    drop_fields(headers, |_| false);
 }
 
-fn drop_hop_by_hop(headers: &mut HeaderMap) {
+/// Drops what belongs to one connection, what `Connection` names, and what else is unwanted.
+fn drop_fields(headers: &mut HeaderMap, unwanted: impl Fn(&HeaderName) -> bool) {
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()
@@ -74,7 +76,9 @@ fn drop_hop_by_hop(headers: &mut HeaderMap) {
         .filter_map(|token| token.trim().parse().ok())
         .filter(|name: &HeaderName| !PROTECTED.contains(&name.as_str()))
         .collect();
-    for name in named.iter().chain(&HOP_BY_HOP) {
+    let goes = |name: &&HeaderName| HOP_BY_HOP.contains(name) || named.contains(name) || unwanted(name);
+    let going: Vec<HeaderName> = headers.keys().filter(goes).cloned().collect();
+    for name in going {
         headers.remove(name);
     }
 }
@@ -93,16 +97,10 @@ fn join_cookies(headers: &mut HeaderMap) {
 
 /// Trailers follow the same rules: none can say who the visitor is, or stand in for a field that was checked.
 pub(crate) fn rewrite_trailers(trailers: &mut HeaderMap) {
-    drop_hop_by_hop(trailers);
-    drop_claims(trailers);
-    let checked = |name: &HeaderName| {
-        let name = folded(name.as_str());
-        PROTECTED.contains(&&*name) || name == TRANSFER_ENCODING.as_str()
-    };
-    let names: Vec<HeaderName> = trailers.keys().filter(|name| checked(name)).cloned().collect();
-    for name in names {
-        trailers.remove(name);
-    }
+    drop_fields(trailers, |name| {
+        let folded = folded(name.as_str());
+        is_claim(&folded) || PROTECTED.contains(&&*folded) || folded == TRANSFER_ENCODING.as_str()
+    });
 }
 
 /// A name as an origin could read it that takes every sign for a hyphen: CGI does with some, frameworks with others.
@@ -117,13 +115,6 @@ fn is_claim(name: &str) -> bool {
     name.starts_with("x-forwarded")
         || name.starts_with("proxy-")
         || matches!(&*name, "forwarded" | "x-real-ip" | "proxy" | "x-client-ip" | "true-client-ip")
-}
-
-fn drop_claims(headers: &mut HeaderMap) {
-    let claims: Vec<HeaderName> = headers.keys().filter(|name| is_claim(name.as_str())).cloned().collect();
-    for name in claims {
-        headers.remove(name);
-    }
 }
 
 /// What a trusted proxy said of its own visitor.
@@ -156,26 +147,57 @@ impl Earlier {
     }
 
     /// Appends to lists and sets what the proxy did not say.
-    fn tell(self, headers: &mut HeaderMap, visitor: &Whence<'_>) {
-        let address = visitor.address.to_string();
-        let port = visitor.target.port.unwrap_or(visitor.https_port).to_string();
+    fn tell(self, headers: &mut HeaderMap, told: &Told) {
+        let list = |earlier: Option<String>, own: &HeaderValue| {
+            let joined = earlier.and_then(|earlier| {
+                HeaderValue::from_str(&format!("{earlier}, {}", own.to_str().ok()?)).ok()
+            });
+            joined.unwrap_or_else(|| own.clone())
+        };
+        headers.insert(X_FORWARDED_PROTO, self.proto.unwrap_or(HTTPS));
+        headers.insert(X_FORWARDED_HOST, self.host.unwrap_or_else(|| told.host.clone()));
+        headers.insert(X_FORWARDED_PORT, self.port.unwrap_or_else(|| told.port.clone()));
+        headers.insert(X_REAL_IP, self.real_ip.unwrap_or_else(|| told.address.clone()));
+        headers.insert(FORWARDED, list(self.forwarded, &told.forwarded));
+        headers.insert(X_FORWARDED_FOR, list(self.addresses, &told.address));
+    }
+}
+
+/// What an origin is told of a visitor. The same for all requests of a connection to one authority.
+#[derive(Debug, Clone)]
+pub(crate) struct Told {
+    host: HeaderValue,
+    port: HeaderValue,
+    address: HeaderValue,
+    forwarded: HeaderValue,
+}
+
+impl Told {
+    /// Nothing where the authority cannot stand in a field, which a checked one can.
+    pub(crate) fn new(visitor: &Whence<'_>) -> Option<Self> {
         let authority = &visitor.target.authority;
-        let list = |earlier: Option<String>, own: String| match earlier {
-            Some(earlier) => format!("{earlier}, {own}"),
-            None => own,
-        };
-        let mut set = |name: HeaderName, text: &str, earlier: Option<HeaderValue>| {
-            if let Some(value) = earlier.or_else(|| HeaderValue::from_str(text).ok()) {
-                headers.insert(name, value);
-            }
-        };
-        set(X_FORWARDED_PROTO, "https", self.proto);
-        set(X_FORWARDED_HOST, authority, self.host);
-        set(X_FORWARDED_PORT, &port, self.port);
-        set(X_REAL_IP, &address, self.real_ip);
+        let port = visitor.target.port.unwrap_or(visitor.https_port);
         let forwarded = format!("for={};host=\"{authority}\";proto=https", node(visitor.address));
-        set(FORWARDED, &list(self.forwarded, forwarded), None);
-        set(X_FORWARDED_FOR, &list(self.addresses, address), None);
+        Some(Self {
+            host: HeaderValue::from_str(authority).ok()?,
+            port: HeaderValue::from(port),
+            address: HeaderValue::from_str(&visitor.address.to_string()).ok()?,
+            forwarded: HeaderValue::from_str(&forwarded).ok()?,
+        })
+    }
+
+    /// Whether it holds for another request of the same connection.
+    pub(crate) fn is_for(&self, target: &Target) -> bool {
+        self.host.as_bytes() == target.authority.as_bytes()
+    }
+
+    fn tell(&self, headers: &mut HeaderMap) {
+        headers.insert(X_FORWARDED_PROTO, HTTPS);
+        headers.insert(X_FORWARDED_HOST, self.host.clone());
+        headers.insert(X_FORWARDED_PORT, self.port.clone());
+        headers.insert(X_REAL_IP, self.address.clone());
+        headers.insert(FORWARDED, self.forwarded.clone());
+        headers.insert(X_FORWARDED_FOR, self.address.clone());
     }
 }
 
@@ -203,7 +225,7 @@ mod tests {
         };
         let visitor =
             Whence { address: "192.0.2.7".parse().unwrap(), trusted, target: &target, https_port: 443 };
-        rewrite_request(&mut headers, &visitor);
+        rewrite_request(&mut headers, &visitor, &Told::new(&visitor).unwrap());
         headers
     }
 

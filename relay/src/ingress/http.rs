@@ -77,7 +77,8 @@ async fn lead(
         target: &target,
         https_port: ingress.https_port,
     };
-    headers::rewrite_request(request.headers_mut(), &whence);
+    let told = visitor.told(&whence).ok_or(IngressError::BadHost)?;
+    headers::rewrite_request(request.headers_mut(), &whence, &told);
     if wanted {
         upgrade::announce(request.headers_mut());
     }

@@ -1,5 +1,7 @@
 //! Upgraded connections: after the origin's 101, bytes pass both ways until one side ends or nothing moves for a day.
 
+mod both_ways;
+
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -23,7 +25,6 @@ use super::error::IngressError;
 use crate::tunnel::session::Lease;
 
 const WEBSOCKET: &str = "websocket";
-const BUFFER: usize = 16 * 1024;
 
 /// Whether a request asks for the one protocol that is passed on. Never `h2c`: it would take the connection out of the
 /// relay's sight.
@@ -110,9 +111,8 @@ async fn run(visitor: OnUpgrade, origin: OnUpgrade, idle: Duration) -> Result<()
     let mut origin = TokioIo::new(origin.await.map_err(JunctionError::Upgrade)?);
     let movement = Arc::new(Movement { begun: Instant::now(), last_ms: AtomicU64::new(0) });
     let mut visitor = Watched { io: TokioIo::new(visitor), movement: Arc::clone(&movement) };
-    let copy = tokio::io::copy_bidirectional_with_sizes(&mut visitor, &mut origin, BUFFER, BUFFER);
     tokio::select! {
-        copied = copy => copied.map(drop).map_err(JunctionError::Copy),
+        copied = both_ways::copy(&mut visitor, &mut origin) => copied.map_err(JunctionError::Copy),
         () = movement.stands_still_for(idle) => Err(JunctionError::Idle(idle)),
     }
 }

@@ -87,6 +87,7 @@ impl Reload {
             ("edge.https", old.edge.https != new.edge.https),
             ("edge.public_https_port", old.edge.public_https_port != new.edge.public_https_port),
             ("edge.max_connections", old.edge.max_connections != new.edge.max_connections),
+            ("edge.threads", old.edge.threads != new.edge.threads),
             ("internal_ca.enabled", old.internal_ca != new.internal_ca),
             ("log.format", old.log_format != new.log_format),
         ];

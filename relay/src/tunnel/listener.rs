@@ -10,13 +10,14 @@ use protocol::close::SessionClose;
 use protocol::key::SecretKey;
 use protocol::limits;
 use quinn::crypto::rustls::QuicServerConfig;
-use quinn::{
-    Connection, Endpoint, EndpointConfig, Incoming, ServerConfig, TokioRuntime, TransportConfig, VarInt,
-};
+use quinn::{Connection, Endpoint, EndpointConfig, Incoming, ServerConfig, TransportConfig, VarInt};
 use quinn_proto::HashedConnectionIdGenerator;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use transport::buffers::Buffers;
+use transport::congestion::Config as Congestion;
+use transport::runtime::LeanRuntime;
 
 use super::control;
 use super::enroll;
@@ -31,7 +32,6 @@ const STREAM_WINDOW: u32 = 1 << 20;
 const SESSION_WINDOW: u32 = 256 << 20;
 /// The same before a key is proven: a handshake fits many times.
 const STRANGER_WINDOW: u32 = 64 << 10;
-const SOCKET_BUFFER: usize = 8 << 20;
 const DOOR: Bounds = Bounds { all: 1024, of_an_address: 64, validate_from: 64 };
 /// Devices that wait for approval with a connection open, and how many of one address.
 const WAITING: Bounds = Bounds { all: 64, of_an_address: 8, validate_from: usize::MAX };
@@ -62,7 +62,7 @@ pub(crate) fn endpoint(
     let crypto = QuicServerConfig::try_from(tls).map_err(EndpointError::Tls)?;
     let mut config = ServerConfig::with_crypto(Arc::new(crypto));
     config.transport_config(Arc::new(transport())).max_incoming(DOOR.all * 2);
-    Endpoint::new(endpoint_config(secret), Some(config), socket, Arc::new(TokioRuntime)).map_err(bind)
+    Endpoint::new(endpoint_config(secret), Some(config), socket, Arc::new(LeanRuntime)).map_err(bind)
 }
 
 /// A relay that was started again has to tell agents at once that it knows their connections no longer: both what makes
@@ -81,7 +81,7 @@ fn endpoint_config(secret: &SecretKey) -> EndpointConfig {
 fn transport() -> TransportConfig {
     let mut transport = TransportConfig::default();
     transport
-        .congestion_controller_factory(Arc::new(quinn::congestion::BbrConfig::default()))
+        .congestion_controller_factory(Arc::new(Congestion::default()))
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
         .receive_window(VarInt::from_u32(STRANGER_WINDOW))
         .send_window(u64::from(SESSION_WINDOW))
@@ -100,22 +100,8 @@ fn socket(address: SocketAddr) -> std::io::Result<UdpSocket> {
     }
     socket.bind(&address.into())?;
     socket.set_nonblocking(true)?;
-    enlarge_buffers(&socket);
+    Buffers::enlarge(&socket)?.warn_once();
     Ok(socket.into())
-}
-
-fn enlarge_buffers(socket: &Socket) {
-    let socket = SockRef::from(socket);
-    let asked =
-        socket.set_recv_buffer_size(SOCKET_BUFFER).and_then(|()| socket.set_send_buffer_size(SOCKET_BUFFER));
-    let got = socket.recv_buffer_size().unwrap_or(0).min(socket.send_buffer_size().unwrap_or(0));
-    if asked.is_err() || got < SOCKET_BUFFER {
-        tracing::warn!(
-            got_bytes = got,
-            wanted_bytes = SOCKET_BUFFER,
-            "the kernel keeps UDP buffers small: set `net.core.rmem_max` and `net.core.wmem_max` to {SOCKET_BUFFER}"
-        );
-    }
 }
 
 /// What every connection needs.
@@ -175,7 +161,8 @@ async fn serve(incoming: Incoming, doorway: Arc<Doorway>, ticket: Ticket) {
         let connected = connection.insert(establish::connect(incoming).await?);
         establish::prove(connected, &doorway.enrollment).await
     };
-    let established = tokio::time::timeout(limits::ESTABLISHMENT, establishing).await;
+    // Boxed: a session lives for months, and should not carry room for its beginning.
+    let established = tokio::time::timeout(limits::ESTABLISHMENT, Box::pin(establishing)).await;
     drop(ticket);
     match established.unwrap_or(Err(EstablishError::Deadline)) {
         Ok(established) => {
@@ -200,13 +187,15 @@ async fn admitted(connection: Connection, established: Established, doorway: &Do
             connection.set_receive_window(VarInt::from_u32(SESSION_WINDOW));
             let key = seat.session.key;
             // A store that is slow must not keep a session waiting.
-            tokio::join!(enrollment.seen(&key), control::run(seat, control));
-            enrollment.seen(&key).await;
+            tokio::join!(Box::pin(enrollment.seen(&key)), control::run(seat, control));
+            Box::pin(enrollment.seen(&key)).await;
         }
         Established::Enrolling { key, request, control } => {
             let gate = if request.token.is_some() { &doorway.redeeming } else { &doorway.waiting };
             match gate.enter(establish::address(&connection), true) {
-                Verdict::Enter(_place) => enroll::run(connection, enrollment, key, request, control).await,
+                Verdict::Enter(_place) => {
+                    Box::pin(enroll::run(connection, enrollment, key, request, control)).await;
+                }
                 Verdict::Validate | Verdict::Refuse => {
                     let busy = SessionClose::Busy;
                     connection.close(VarInt::from_u32(busy.number()), busy.to_string().as_bytes());

@@ -181,7 +181,8 @@ impl Session {
         let target = permit.redeem();
         match target.protocol {
             ServiceProtocol::Http1 => self.send_http1(&target.service, asker, request, reuse).await,
-            ServiceProtocol::H2c => self.send_http2(&target.service, asker, request).await,
+            // Boxed, as opening is: every request would carry room for what few need.
+            ServiceProtocol::H2c => Box::pin(self.send_http2(&target.service, asker, request)).await,
         }
     }
 
@@ -197,7 +198,7 @@ impl Session {
         let reused = idle.is_some();
         let mut stream = match idle {
             Some(stream) => stream,
-            None => match self.open_http1(service, asker).await {
+            None => match Box::pin(self.open_http1(service, asker)).await {
                 Ok(stream) => stream,
                 Err(reason) => return Err(SendFailure { reason, unsent: Some(Box::new(request)), reused }),
             },
@@ -269,7 +270,7 @@ impl Session {
         let stream = self.open(service, asker).await?;
         let failure = stream.failure_cell();
         let mut builder = http1::Builder::new();
-        builder.max_header_size(RESPONSE_HEAD).max_headers(512);
+        builder.max_header_size(RESPONSE_HEAD);
         let opened = builder.handshake(TokioIo::new(stream)).await;
         let (sender, connection) = opened.map_err(|error| reason(&failure, error))?;
         // Its error reaches whoever waits for the response; an idle stream's end is nobody's loss.

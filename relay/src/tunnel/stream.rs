@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use protocol::close::StreamReset;
 use quinn::{ReadError, RecvStream, SendStream, VarInt, WriteError};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use transport::urgency::Urgency;
 
 /// What broke a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -69,13 +70,14 @@ impl FailureCell {
 pub(crate) struct TunnelStream {
     send: SendStream,
     recv: RecvStream,
+    urgency: Urgency,
     failure: FailureCell,
     finished: bool,
 }
 
 impl TunnelStream {
     pub(crate) fn new(send: SendStream, recv: RecvStream) -> Self {
-        Self { send, recv, failure: FailureCell::default(), finished: false }
+        Self { send, recv, urgency: Urgency::default(), failure: FailureCell::default(), finished: false }
     }
 
     pub(crate) fn failure_cell(&self) -> FailureCell {
@@ -90,7 +92,11 @@ impl AsyncRead for TunnelStream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        this.recv.poll_read_buf(cx, buf).map_err(|error| this.failure.note(StreamFailure::from_read(&error)))
+        let read = this.recv.poll_read_buf(cx, buf);
+        if read.is_ready() {
+            this.urgency.heard(&this.send);
+        }
+        read.map_err(|error| this.failure.note(StreamFailure::from_read(&error)))
     }
 }
 
@@ -98,6 +104,9 @@ impl AsyncWrite for TunnelStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         let written = Pin::new(&mut this.send).poll_write(cx, bytes);
+        if let Poll::Ready(Ok(count)) = &written {
+            this.urgency.sent(&this.send, *count);
+        }
         written.map_err(|error| this.failure.note(StreamFailure::from_write(&error)))
     }
 

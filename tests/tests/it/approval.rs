@@ -87,6 +87,8 @@ fn a_device_waits_on_while_the_relay_is_started_again() {
     let (mut relay, mut agent) = (Relay::start(), Agent::new());
     ask(&relay, &mut agent, "home");
     let code = code_of(&relay, "home");
+    // It waits once it has heard the code, which the relay knows a moment earlier.
+    agent.process().wait_for_log(&code);
     relay.process.kill();
     relay.start_again();
     relay.ask(&["peer", "approve", &code, "--hostname", HOSTNAME]);
