@@ -6,6 +6,8 @@ pub mod binaries;
 pub mod certificate;
 pub mod deploy;
 pub mod koda;
+#[cfg(target_os = "linux")]
+pub mod link;
 pub mod origin;
 pub mod program;
 pub mod raw;
