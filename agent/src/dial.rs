@@ -16,8 +16,8 @@ use protocol::version;
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{Connection, ConnectionError, Endpoint, EndpointConfig, TransportConfig, VarInt};
 
-use transport::congestion::Config as Congestion;
 use transport::runtime::LeanRuntime;
+use transport::settings::settings;
 
 use crate::authority::RelayAddress;
 use crate::resolve::{self, ResolveError};
@@ -151,9 +151,8 @@ fn endpoint() -> Result<Endpoint, DialError> {
 }
 
 fn transport() -> TransportConfig {
-    let mut transport = TransportConfig::default();
+    let mut transport = settings();
     transport
-        .congestion_controller_factory(Arc::new(Congestion::default()))
         .stream_receive_window(STREAM_WINDOW.into())
         .receive_window(CONNECTION_WINDOW.into())
         .send_window(CONNECTION_WINDOW.into())
@@ -161,8 +160,6 @@ fn transport() -> TransportConfig {
         .max_idle_timeout(Some(quinn::IdleTimeout::from(VarInt::from_u32(IDLE.as_millis() as u32))))
         .initial_mtu(INITIAL_MTU)
         .initial_rtt(INITIAL_RTT)
-        .max_concurrent_bidi_streams(STREAMS.into())
-        .max_concurrent_uni_streams(0u32.into())
-        .datagram_receive_buffer_size(None);
+        .max_concurrent_bidi_streams(STREAMS.into());
     transport
 }

@@ -9,6 +9,7 @@ use protocol::stream::{self, HeaderError, StreamHeader};
 use quinn::{Connection, ConnectionError, RecvStream, SendStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
+use transport::urgency::Shares;
 
 use crate::offer::Offers;
 use crate::origin::OriginError;
@@ -48,13 +49,15 @@ pub struct Dispatch {
     connection: Connection,
     offers: Offers,
     places: Arc<Semaphore>,
+    /// What the streams have written, urgent and not.
+    shares: Arc<Shares>,
 }
 
 impl Dispatch {
     /// `places` bounds how many streams are open at once.
     #[must_use]
     pub fn new(connection: Connection, offers: Offers, places: Arc<Semaphore>) -> Self {
-        Self { connection, offers, places }
+        Self { connection, offers, places, shares: Arc::default() }
     }
 
     /// Serves streams until the connection ends.
@@ -72,7 +75,8 @@ impl Dispatch {
     }
 
     fn on_stream(&self, send: SendStream, recv: RecvStream, running: &mut JoinSet<()>) {
-        let (mut to_relay, mut from_relay) = (ToRelay::new(send), FromRelay::new(recv));
+        let (mut to_relay, mut from_relay) =
+            (ToRelay::new(send, Arc::clone(&self.shares)), FromRelay::new(recv));
         match Arc::clone(&self.places).try_acquire_owned() {
             Ok(place) => {
                 running.spawn(serve(to_relay, from_relay, self.offers.clone(), place));

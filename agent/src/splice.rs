@@ -3,16 +3,17 @@
 
 mod ends;
 
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Poll;
+use std::task::{Poll, ready};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use protocol::close::StreamReset;
 use quinn::{ReadError, WriteError};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
 use ends::PIECES;
@@ -22,6 +23,10 @@ use crate::origin::OriginStream;
 
 const SMALLEST_READ: usize = 4 << 10;
 const LARGEST_READ: usize = 64 << 10;
+
+thread_local! {
+    static ROOM: RefCell<[u8; SMALLEST_READ]> = const { RefCell::new([0; SMALLEST_READ]) };
+}
 
 /// Why a splice ended before both directions had.
 #[derive(Debug, thiserror::Error)]
@@ -137,15 +142,20 @@ fn next_size(size: usize, read: usize) -> usize {
     }
 }
 
-/// The next bytes; none at the end.
+/// The next bytes; none at the end. Small reads go through a room that all connections share, and what came is copied out
+/// of it: a small answer takes no more memory than it has bytes, and a wait takes none.
 async fn read_piece(reader: &mut (impl AsyncRead + Unpin), size: usize) -> io::Result<Bytes> {
     poll_fn(|context| {
-        let mut room = BytesMut::with_capacity(size);
-        match poll_read_buf(Pin::new(&mut *reader), context, &mut room) {
-            Poll::Ready(Ok(_)) => Poll::Ready(Ok(room.freeze())),
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Pending => Poll::Pending,
+        if size > SMALLEST_READ {
+            let mut room = BytesMut::with_capacity(size);
+            ready!(poll_read_buf(Pin::new(&mut *reader), context, &mut room))?;
+            return Poll::Ready(Ok(room.freeze()));
         }
+        ROOM.with_borrow_mut(|room| {
+            let mut room = ReadBuf::new(&mut room[..]);
+            ready!(Pin::new(&mut *reader).poll_read(context, &mut room))?;
+            Poll::Ready(Ok(Bytes::copy_from_slice(room.filled())))
+        })
     })
     .await
 }

@@ -3,9 +3,10 @@
 //! [`listener`] accepts QUIC connections, [`establish`] lets nobody in who has not proven a key, [`enroll`] makes peers,
 //! [`session`] and its [`control`] stream are the life
 //! of one that was admitted, [`registry`] knows all of them and what they serve, [`pool`] and
-//! [`stream`] carry requests.
+//! [`stream`] carry requests, [`crowd`] keeps visitors who do not read from stalling those who do.
 
 pub(crate) mod control;
+pub(crate) mod crowd;
 pub(crate) mod enroll;
 pub(crate) mod establish;
 pub(crate) mod gate;

@@ -9,14 +9,19 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use quinn::udp::{RecvMeta, Transmit, UdpSocketState};
 use quinn::{AsyncUdpSocket, UdpPoller};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::time::Sleep;
 
 /// recvmmsg(2) stops before its buffers are full only where nothing is left; other systems read one by one.
 const SHORT_READ_IS_LAST: bool = cfg!(target_os = "linux");
+
+/// How long a send waits that found no room and no way to hear of it.
+const RETRY: Duration = Duration::from_millis(10);
 
 #[expect(
     deprecated,
@@ -44,7 +49,7 @@ impl LeanSocket {
 
 impl AsyncUdpSocket for LeanSocket {
     fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
-        Box::pin(WaitForRoom { socket: self, waiting: None })
+        Box::pin(WaitForRoom { socket: self, waiting: Waiting::No })
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
@@ -96,25 +101,53 @@ impl AsyncUdpSocket for LeanSocket {
 #[derive(Debug)]
 struct WaitForRoom {
     socket: Arc<LeanSocket>,
-    waiting: Option<AsyncFd<UdpSocket>>,
+    waiting: Waiting,
+}
+
+#[derive(Debug)]
+enum Waiting {
+    No,
+    ForRoom(AsyncFd<UdpSocket>),
+    /// No second descriptor was to be had: the send is tried again a little later.
+    ForTime(Pin<Box<Sleep>>),
+}
+
+impl WaitForRoom {
+    /// quinn takes an error for the end of the connection and tells nobody, so there is none.
+    fn begin(&self) -> Waiting {
+        let second = self.socket.io.get_ref().try_clone();
+        match second.and_then(|second| watch(second, Interest::WRITABLE)) {
+            Ok(second) => Waiting::ForRoom(second),
+            Err(_) => Waiting::ForTime(Box::pin(tokio::time::sleep(RETRY))),
+        }
+    }
+
+    fn poll_waited(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if matches!(self.waiting, Waiting::No) {
+            self.waiting = self.begin();
+        }
+        match &mut self.waiting {
+            Waiting::No => Poll::Ready(()),
+            Waiting::ForTime(sleep) => sleep.as_mut().poll(cx),
+            // An error says that the runtime shuts down; the send will say the rest.
+            Waiting::ForRoom(second) => second.poll_write_ready(cx).map(|ready| {
+                if let Ok(mut ready) = ready {
+                    ready.retain_ready();
+                }
+            }),
+        }
+    }
 }
 
 impl UdpPoller for WaitForRoom {
     fn poll_writable(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if !this.socket.full.load(Ordering::Relaxed) {
-            return Poll::Ready(Ok(()));
+        if this.socket.full.load(Ordering::Relaxed) {
+            ready!(this.poll_waited(cx));
+            this.socket.full.store(false, Ordering::Relaxed);
         }
-        let waiting = match &mut this.waiting {
-            Some(waiting) => waiting,
-            none => {
-                let second = this.socket.io.get_ref().try_clone()?;
-                none.insert(watch(second, Interest::WRITABLE)?)
-            }
-        };
-        ready!(waiting.poll_write_ready(cx))?.retain_ready();
-        this.waiting = None;
-        this.socket.full.store(false, Ordering::Relaxed);
+        // Also where another connection has found room first: a watched descriptor costs a wake-up a datagram.
+        this.waiting = Waiting::No;
         Poll::Ready(Ok(()))
     }
 }

@@ -1,10 +1,12 @@
 //! The two halves of a stream to the relay. Whatever happens to their owner, an end that was not meant is a reset:
 //! quinn alone would end a dropped stream as if everything had been said.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use protocol::close::StreamReset;
 use quinn::{ReadError, RecvStream, SendStream, WriteError};
-use transport::urgency::Urgency;
+use transport::urgency::{Shares, Urgency};
 
 /// Pieces taken from a stream at once; quinn hands out what came in one packet.
 pub(super) const PIECES: usize = 32;
@@ -26,8 +28,8 @@ pub struct FromRelay {
 
 impl ToRelay {
     #[must_use]
-    pub fn new(stream: SendStream) -> Self {
-        Self { stream, urgency: Urgency::default(), open: true }
+    pub fn new(stream: SendStream, shares: Arc<Shares>) -> Self {
+        Self { stream, urgency: Urgency::new(shares), open: true }
     }
 
     pub(super) async fn write(&mut self, piece: Bytes) -> Result<(), WriteError> {

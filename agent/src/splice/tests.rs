@@ -1,5 +1,7 @@
 //! A stream over real QUIC on one side, a TCP connection on the other: how each end is heard on the far side.
 
+use std::sync::Arc;
+
 use quinn::{Connection, ReadToEndError, RecvStream, SendStream};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
@@ -37,7 +39,7 @@ async fn bed() -> Bed {
     send.write_all(b">").await.unwrap();
     let (to_relay, from_relay) = tunnel.connection().accept_bi().await.unwrap();
     let mut splices = JoinSet::new();
-    splices.spawn(splice(connected, ToRelay::new(to_relay), FromRelay::new(from_relay)));
+    splices.spawn(splice(connected, ToRelay::new(to_relay, Arc::default()), FromRelay::new(from_relay)));
     let mut bed = Bed { origin, send, recv, splice: splices, _tunnel: (relay, tunnel, connection) };
     assert_eq!(bed.origin.read_u8().await.unwrap(), b'>');
     bed

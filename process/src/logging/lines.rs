@@ -108,13 +108,18 @@ impl Drop for Writer {
 
 /// An output that was closed, or whose disk is full, must not end a process that forwards traffic.
 fn write_all(shared: &Shared, mut output: impl Write) {
+    let mut lost = 0;
     loop {
         let (waiting, closed) = shared.gather();
-        let _lost = output.write_all(&waiting.bytes);
-        if waiting.lost > 0 {
-            let _lost = writeln!(output, "{} log lines were lost: the output is too slow", waiting.lost);
+        lost += waiting.lost;
+        if lost > 0 {
+            // The new line ends what was cut off.
+            let told = writeln!(output, "\n{lost} log lines were lost: the output took no more");
+            lost = if told.is_ok() { 0 } else { lost };
         }
-        let _lost = output.flush();
+        if output.write_all(&waiting.bytes).and_then(|()| output.flush()).is_err() {
+            lost += waiting.bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
+        }
         if closed {
             shared.lock().finished = true;
             shared.changed.notify_all();

@@ -12,7 +12,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::shards::{self, Shards};
+use super::shards::{self, Place, Shards};
 
 /// How long to wait when the process or the kernel is out of something.
 const BACK_OFF: Duration = Duration::from_millis(100);
@@ -49,7 +49,11 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// One of the connections that visitors can have at once; upgraded ones count.
-pub(crate) type Slot = OwnedSemaphorePermit;
+#[derive(Debug)]
+pub(crate) struct Slot {
+    _of_all: OwnedSemaphorePermit,
+    _on_its_shard: Place,
+}
 
 /// Accepts until cancelled, then waits a while for the connections, which are told by the same token.
 pub(crate) async fn run<F, Fut>(
@@ -69,8 +73,10 @@ pub(crate) async fn run<F, Fut>(
     loop {
         tokio::select! {
             _ = look.tick(), if !connections.is_empty() => drop(shards.measure()),
-            Some(visitor) = next(&listener, &slots) => {
-                connections.spawn_on(here(visitor, serve.clone()), shards.place());
+            Some((stream, address, permit)) = next(&listener, &slots) => {
+                let (shard, place) = shards.place();
+                let slot = Slot { _of_all: permit, _on_its_shard: place };
+                connections.spawn_on(here(stream, address, slot, serve.clone()), shard);
             }
             Some(ended) = connections.join_next() => on_end(ended),
             () = cancel.cancelled() => break,
@@ -84,7 +90,7 @@ pub(crate) async fn run<F, Fut>(
 }
 
 /// Serves a visitor on the thread that this runs on, which has to watch the connection by itself.
-async fn here<F, Fut>((stream, address, slot): (std::net::TcpStream, SocketAddr, Slot), serve: F)
+async fn here<F, Fut>(stream: std::net::TcpStream, address: SocketAddr, slot: Slot, serve: F)
 where
     F: FnOnce(TcpStream, SocketAddr, Slot) -> Fut,
     Fut: Future<Output = ()>,
@@ -106,9 +112,9 @@ fn on_end(ended: Result<(), JoinError>) {
 async fn next(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
-) -> Option<(std::net::TcpStream, SocketAddr, Slot)> {
+) -> Option<(std::net::TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     // The semaphore is never closed.
-    let slot = Arc::clone(slots).acquire_owned().await.ok()?;
+    let permit = Arc::clone(slots).acquire_owned().await.ok()?;
     loop {
         let accepted = match listener.accept().await {
             Ok((stream, address)) => {
@@ -118,7 +124,7 @@ async fn next(
             Err(error) => Err(error),
         };
         match accepted {
-            Ok((stream, address)) => return Some((stream, address, slot)),
+            Ok((stream, address)) => return Some((stream, address, permit)),
             Err(error) => {
                 tracing::warn!(%error, "accepting a connection failed");
                 tokio::time::sleep(BACK_OFF).await;

@@ -1,74 +1,116 @@
-//! Threads for visitors. A connection stays on the thread that it was given, so that nothing of it crosses to another
-//! core: for the same work that takes a third less CPU than a runtime whose threads share everything.
+//! Threads for visitors. A connection stays on the thread that it was given: its bytes, its TLS and its HTTP are not
+//! handed from core to core, which for the same work takes a third less CPU than a runtime whose threads share everything.
 //!
 //! The first shard is the relay's own thread, where the sessions live: a visitor there reaches its agent without waking
 //! another core, so it comes first for as long as it has time to spare.
 
 use std::io;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::CancellationToken;
 
+use crate::lock::lock;
+
 /// Over how long a shard's load is measured.
 pub(crate) const WINDOW: Duration = Duration::from_millis(200);
 /// A shard that is busy for a larger part of the time is passed over while another is not.
 const BUSY: f64 = 0.5;
+/// One that has so many visitors is too: they may be quiet now, and will not stay so.
+const CROWDED: usize = 512;
 /// About what a new visitor costs at once: its TLS handshake.
 const ARRIVAL: Duration = Duration::from_micros(500);
 
 /// Where connections run.
 #[derive(Debug)]
 pub(crate) struct Shards {
-    shards: Vec<(Handle, Mutex<Load>)>,
+    shards: Vec<Shard>,
     end: CancellationToken,
-    threads: Vec<JoinHandle<()>>,
+}
+
+/// One thread.
+#[derive(Debug)]
+struct Shard {
+    runtime: Handle,
+    load: Mutex<Load>,
+    visitors: Arc<AtomicUsize>,
+    /// None for the thread that the relay itself runs on.
+    thread: Option<JoinHandle<()>>,
+}
+
+/// A visitor's place on a shard; free again when dropped.
+#[derive(Debug)]
+pub(crate) struct Place(Arc<AtomicUsize>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Shards {
     /// The runtime of the caller, and `count - 1` threads with runtimes of their own.
     pub(crate) fn start(count: usize) -> io::Result<Self> {
-        let mut started = Self { shards: Vec::new(), end: CancellationToken::new(), threads: Vec::new() };
-        started.add(Handle::current());
+        let mut started =
+            Self { shards: vec![Shard::new(Handle::current(), None)], end: CancellationToken::new() };
         for number in 1..count {
-            let runtime = Builder::new_current_thread().enable_all().build()?;
-            started.add(runtime.handle().clone());
-            let end = started.end.clone();
-            let run = move || runtime.block_on(end.cancelled());
-            started.threads.push(thread::Builder::new().name(format!("visitors-{number}")).spawn(run)?);
+            started.shards.push(Shard::start(number, started.end.clone())?);
         }
         Ok(started)
     }
 
-    fn add(&mut self, handle: Handle) {
-        self.shards.push((handle, Mutex::new(Load::default())));
+    /// The shard for a new visitor, and a place on it.
+    pub(crate) fn place(&self) -> (&Handle, Place) {
+        let shard = &self.shards[choose(&self.measure())];
+        lock(&shard.load).arrivals += 1;
+        shard.visitors.fetch_add(1, Ordering::Relaxed);
+        (&shard.runtime, Place(Arc::clone(&shard.visitors)))
     }
 
-    /// The shard for a new visitor: the first that has time to spare, or the least busy one.
-    pub(crate) fn place(&self) -> &Handle {
-        let (handle, load) = &self.shards[choose(&self.measure())];
-        load.lock().unwrap_or_else(PoisonError::into_inner).arrivals += 1;
-        handle
-    }
-
-    /// The load of each. To be asked for once in every [`WINDOW`] while there are visitors.
-    pub(crate) fn measure(&self) -> Vec<f64> {
+    /// The load of each, and its visitors. To be asked for once in every [`WINDOW`] while there are visitors.
+    pub(crate) fn measure(&self) -> Vec<(f64, usize)> {
         let now = Instant::now();
-        let load = |(handle, load): &(Handle, Mutex<Load>)| {
-            let busy = handle.metrics().worker_total_busy_duration(0);
-            load.lock().unwrap_or_else(PoisonError::into_inner).look(now, busy)
-        };
-        self.shards.iter().map(load).collect()
+        self.shards.iter().map(|shard| (shard.load(now), shard.visitors.load(Ordering::Relaxed))).collect()
     }
 }
 
-/// The first that is not busy, else the least busy.
-fn choose(loads: &[f64]) -> usize {
-    let idle = loads.iter().position(|load| *load < BUSY);
-    let least = || (0..loads.len()).min_by(|a, b| loads[*a].total_cmp(&loads[*b]));
-    idle.or_else(least).unwrap_or(0)
+impl Shard {
+    fn new(runtime: Handle, thread: Option<JoinHandle<()>>) -> Self {
+        Self { runtime, load: Mutex::default(), visitors: Arc::default(), thread }
+    }
+
+    /// The runtime is made and ends on its own thread: tokio lets none end in the middle of another.
+    fn start(number: usize, end: CancellationToken) -> io::Result<Self> {
+        let (tell, told) = mpsc::channel();
+        let run = move || match Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => {
+                let _starting_was_given_up = tell.send(Ok(runtime.handle().clone()));
+                runtime.block_on(end.cancelled());
+            }
+            Err(error) => drop(tell.send(Err(error))),
+        };
+        let thread = thread::Builder::new().name(format!("visitors-{number}")).spawn(run)?;
+        let runtime = told.recv().unwrap_or_else(|mpsc::RecvError| Err(io::ErrorKind::BrokenPipe.into()))?;
+        Ok(Self::new(runtime, Some(thread)))
+    }
+
+    fn load(&self, now: Instant) -> f64 {
+        if self.thread.as_ref().is_some_and(JoinHandle::is_finished) {
+            return f64::INFINITY;
+        }
+        lock(&self.load).look(now, self.runtime.metrics().worker_total_busy_duration(0))
+    }
+}
+
+/// The first that is neither busy nor crowded, else the least busy, and of those the emptiest.
+fn choose(shards: &[(f64, usize)]) -> usize {
+    let at_leisure = shards.iter().position(|(load, visitors)| *load < BUSY && *visitors < CROWDED);
+    // To a tenth: a smaller difference is chance.
+    let rank = |at: &usize| ((shards[*at].0 * 10.0) as u32, shards[*at].1);
+    at_leisure.or_else(|| (0..shards.len()).min_by_key(rank)).unwrap_or(0)
 }
 
 /// What one shard has to do.
@@ -101,7 +143,7 @@ impl Load {
 impl Drop for Shards {
     fn drop(&mut self) {
         self.end.cancel();
-        for thread in self.threads.drain(..) {
+        for thread in self.shards.drain(..).filter_map(|shard| shard.thread) {
             let _panicked = thread.join();
         }
     }
@@ -112,11 +154,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_with_time_to_spare_comes_before_the_least_busy() {
-        assert_eq!(choose(&[0.4, 0.0]), 0);
-        assert_eq!(choose(&[0.6, 0.3, 0.0]), 1);
-        assert_eq!(choose(&[0.9, 0.7, 0.8]), 1);
-        assert_eq!(choose(&[1.0]), 0);
+    fn the_first_at_leisure_comes_before_the_least_busy() {
+        assert_eq!(choose(&[(0.4, 9), (0.0, 0)]), 0);
+        assert_eq!(choose(&[(0.6, 9), (0.3, 9), (0.0, 0)]), 1);
+        assert_eq!(choose(&[(0.9, 1), (0.7, 2), (0.8, 0)]), 1);
+        assert_eq!(choose(&[(1.0, 1)]), 0);
+    }
+
+    #[test]
+    fn quiet_visitors_do_not_all_stay_on_the_first() {
+        assert_eq!(choose(&[(0.0, CROWDED), (0.0, 3)]), 1);
+        assert_eq!(choose(&[(0.0, CROWDED + 7), (0.04, CROWDED + 2)]), 1);
+    }
+
+    #[test]
+    fn a_thread_that_has_ended_gets_no_visitors() {
+        assert_eq!(choose(&[(0.9, CROWDED * 9), (f64::INFINITY, 0)]), 0);
     }
 
     #[test]
@@ -133,13 +186,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_burst_reaches_every_thread() {
+    async fn a_burst_reaches_every_thread_and_leaves_its_places() {
         let shards = Shards::start(3).unwrap();
         let mut ran = std::collections::HashSet::new();
-        for _ in 0..1000 {
+        let mut places = Vec::new();
+        for _ in 0..1600 {
+            let (runtime, place) = shards.place();
             let here = async { thread::current().name().map(str::to_owned) };
-            ran.insert(shards.place().spawn(here).await.unwrap());
+            ran.insert(runtime.spawn(here).await.unwrap());
+            places.push(place);
         }
         assert_eq!(ran.len(), 3, "{ran:?}");
+        drop(places);
+        assert!(shards.measure().iter().all(|(_, visitors)| *visitors == 0));
     }
 }

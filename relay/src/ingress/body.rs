@@ -219,11 +219,16 @@ impl ResponseBody {
         let mut origin =
             OriginBody { body, lease, timer: IdleTimer::new(idle), upload, withdrawn, ended: false };
         origin.note_end();
+        if origin.asked() {
+            origin.handed_out();
+        }
         Self { source: Source::Origin(Box::new(origin)), line: None, underway: None }
     }
 
     /// The line is written, and the connection told, when the body has ended.
     pub(crate) fn end_with(&mut self, line: AccessLine, underway: Underway) {
+        // A visitor with no room at all never lets its body be asked.
+        Patience::handed_out();
         self.line = Some(Box::new(line));
         self.underway = Some(underway);
     }
@@ -237,7 +242,27 @@ impl OriginBody {
         }
     }
 
+    /// What was given to hyper waits for the visitor from now on.
+    fn handed_out(&self) {
+        if let Some(intake) = self.lease.intake() {
+            intake.handed_out(self.body.size_hint().exact());
+        }
+    }
+
+    /// hyper asks for more only where the visitor has room for it. Says whether the visitor may still have it: that a body
+    /// was cut is known here, whatever its stream makes of it.
+    fn asked(&self) -> bool {
+        self.lease.intake().is_none_or(|intake| intake.asked())
+    }
+
+    fn is_cut(&self) -> bool {
+        self.lease.intake().is_some_and(|intake| intake.is_cut())
+    }
+
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, IngressError>>> {
+        if !self.asked() {
+            return Poll::Ready(Some(Err(IngressError::VisitorTooSlow)));
+        }
         if self.withdrawn.is_cancelled() {
             return Poll::Ready(Some(Err(IngressError::AgentOffline)));
         }
@@ -249,6 +274,7 @@ impl OriginBody {
         match polled {
             Some(Ok(frame)) => {
                 self.note_end();
+                self.handed_out();
                 self.upload.moved(0);
                 Poll::Ready(Some(Ok(frame)))
             }
@@ -312,7 +338,8 @@ impl Drop for ResponseBody {
             && !origin.ended
             && line.error.is_none()
         {
-            line.error = Some("visitor-gone");
+            let cut = IngressError::VisitorTooSlow.answer().code;
+            line.error = Some(if origin.is_cut() { cut } else { "visitor-gone" });
         }
     }
 }

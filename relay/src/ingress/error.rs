@@ -71,6 +71,8 @@ errors! {
     TunnelLost: BAD_GATEWAY "tunnel-lost" "The connection to the home server was lost."
     /// The response stopped coming; its head has gone out, so only logs see this.
     OriginStalled: GATEWAY_TIMEOUT "origin-stalled" "The service at home stopped in the middle of its answer."
+    /// The visitor stopped reading while many others wanted to go on; its head has gone out, so only logs see this.
+    VisitorTooSlow: REQUEST_TIMEOUT "visitor-too-slow" "The answer was not taken in time."
     FirstByteTimeout: GATEWAY_TIMEOUT "first-byte-timeout" "The service at home did not answer in time."
 }
 
@@ -164,7 +166,7 @@ mod tests {
     #[test]
     fn the_statuses_of_the_design() {
         let with = |status: u16| IngressError::OWN.iter().filter(|e| e.answer().status == status).count();
-        assert_eq!([400, 403, 404, 405, 408, 413, 417, 421].map(with), [5, 1, 2, 1, 1, 1, 1, 1]);
+        assert_eq!([400, 403, 404, 405, 408, 413, 417, 421].map(with), [5, 1, 2, 1, 2, 1, 1, 1]);
         assert_eq!([502, 503, 504].map(with), [7, 2, 3]);
         assert!(
             Violation::ALL.iter().all(|violation| IngressError::Violation(*violation)

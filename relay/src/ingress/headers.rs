@@ -76,7 +76,10 @@ fn drop_fields(headers: &mut HeaderMap, unwanted: impl Fn(&HeaderName) -> bool) 
         .filter_map(|token| token.trim().parse().ok())
         .filter(|name: &HeaderName| !PROTECTED.contains(&name.as_str()))
         .collect();
-    let goes = |name: &&HeaderName| HOP_BY_HOP.contains(name) || named.contains(name) || unwanted(name);
+    for name in named {
+        headers.remove(name);
+    }
+    let goes = |name: &&HeaderName| HOP_BY_HOP.contains(name) || unwanted(name);
     let going: Vec<HeaderName> = headers.keys().filter(goes).cloned().collect();
     for name in going {
         headers.remove(name);

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::Ingress;
 use super::connection::Visitor;
 use super::error::IngressError;
+use crate::tunnel::crowd::Intake;
 use crate::tunnel::session::Lease;
 
 const WEBSOCKET: &str = "websocket";
@@ -84,8 +85,9 @@ pub(crate) fn join(ingress: &Arc<Ingress>, junction: Junction) {
     let stop = ingress.stop.clone();
     ingress.upgraded.spawn(async move {
         let Junction { visitor, origin, idle, withdrawn, lease, connection } = junction;
+        let intake = lease.intake().map(Arc::clone);
         tokio::select! {
-            ended = run(visitor, origin, idle) => if let Err(error) = ended {
+            ended = run(visitor, origin, idle, intake) => if let Err(error) = ended {
                 tracing::debug!(error = terminal::chain(&error), "an upgraded connection broke");
             },
             () = withdrawn.cancelled() => {}
@@ -104,16 +106,33 @@ enum JunctionError {
     Copy(#[source] io::Error),
     #[error("nothing moved for {} s", .0.as_secs())]
     Idle(Duration),
+    #[error("the visitor stopped reading while many others wanted to go on")]
+    TooSlow,
 }
 
-async fn run(visitor: OnUpgrade, origin: OnUpgrade, idle: Duration) -> Result<(), JunctionError> {
+async fn run(
+    visitor: OnUpgrade,
+    origin: OnUpgrade,
+    idle: Duration,
+    intake: Option<Arc<Intake>>,
+) -> Result<(), JunctionError> {
     let visitor = visitor.await.map_err(JunctionError::Upgrade)?;
     let mut origin = TokioIo::new(origin.await.map_err(JunctionError::Upgrade)?);
     let movement = Arc::new(Movement { begun: Instant::now(), last_ms: AtomicU64::new(0) });
-    let mut visitor = Watched { io: TokioIo::new(visitor), movement: Arc::clone(&movement) };
+    let mut visitor =
+        Watched { io: TokioIo::new(visitor), movement: Arc::clone(&movement), intake: intake.clone() };
+    visitor.takes();
     tokio::select! {
         copied = both_ways::copy(&mut visitor, &mut origin) => copied.map_err(JunctionError::Copy),
         () = movement.stands_still_for(idle) => Err(JunctionError::Idle(idle)),
+        () = cut(intake) => Err(JunctionError::TooSlow),
+    }
+}
+
+async fn cut(intake: Option<Arc<Intake>>) {
+    match intake {
+        Some(intake) => intake.cut().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -145,9 +164,22 @@ impl Movement {
 struct Watched {
     io: TokioIo<Upgraded>,
     movement: Arc<Movement>,
+    /// A visitor that stops reading keeps as much of the session to itself as with a response.
+    intake: Option<Arc<Intake>>,
 }
 
 impl Watched {
+    /// Once it was cut, the junction ends by itself.
+    fn takes(&self) {
+        let _uncut = self.intake.as_ref().is_none_or(|intake| intake.asked());
+    }
+
+    fn refuses(&self) {
+        if let Some(intake) = &self.intake {
+            intake.refused();
+        }
+    }
+
     fn noting<T>(&self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if matches!(polled, Poll::Ready(Ok(_))) {
             self.movement.note();
@@ -170,6 +202,10 @@ impl AsyncRead for Watched {
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.io).poll_write(cx, bytes);
+        match polled {
+            Poll::Ready(_) => self.takes(),
+            Poll::Pending => self.refuses(),
+        }
         self.noting(polled)
     }
 

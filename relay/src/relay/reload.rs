@@ -9,8 +9,8 @@ use process::terminal;
 use process::watch::{Watch, WatchError};
 
 use crate::config::validated::Config;
-use crate::config::{self};
-use crate::edge::cert::{Certificates, FileCertificates};
+use crate::config::{self, ConfigError};
+use crate::edge::cert::{CertError, Certificates, FileCertificates};
 use crate::ingress::Ingress;
 
 #[derive(Debug)]
@@ -37,14 +37,22 @@ impl Reload {
         loop {
             self.watch.changed().await;
             let _no_systemd = sd_notify::notify(&[sd_notify::NotifyState::Reloading]);
-            self.reload();
+            self.reload().await;
             let _no_systemd = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         }
     }
 
-    fn reload(&mut self) {
-        let config = match config::load(&self.path) {
-            Ok(config) => config,
+    async fn reload(&mut self) {
+        let path = self.path.clone();
+        // On a thread of its own: a disk that hangs must not hold up the sessions.
+        let reading = tokio::task::spawn_blocking(move || {
+            let config = config::load(&path)?;
+            let files = FileCertificates::load(&config.certificates);
+            Ok::<_, ConfigError>((config, files))
+        });
+        let Ok(read) = reading.await else { return };
+        let (config, files) = match read {
+            Ok(read) => read,
             Err(error) => {
                 tracing::error!(
                     error = terminal::chain(&error),
@@ -54,7 +62,7 @@ impl Reload {
             }
         };
         self.watch.replace(watched(&self.path, &config));
-        self.reload_certificates(&config);
+        self.use_certificates(files);
         self.ingress.trusted_proxies.store(Arc::new(config.edge.trusted_proxies.clone()));
         self.ingress.access_log.store(config.access_log, Ordering::Relaxed);
         self.ingress.registry.set_timeouts(config.timeouts);
@@ -63,11 +71,11 @@ impl Reload {
         tracing::info!("configuration read again");
     }
 
-    fn reload_certificates(&self, config: &Config) {
-        match FileCertificates::load(&config.certificates) {
+    fn use_certificates(&self, read: Result<FileCertificates, Vec<CertError>>) {
+        match read {
             Ok(files) => {
                 self.certificates.replace(files);
-                tracing::info!(files = config.certificates.len(), "certificates read again");
+                tracing::info!("certificates read again");
             }
             Err(errors) => {
                 for error in errors {

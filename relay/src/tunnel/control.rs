@@ -54,7 +54,10 @@ pub(crate) async fn run(mut seat: Seat, control: ControlStream) {
     let session = Arc::clone(&seat.session);
     let (peer, address) = (&session.peer, session.connection.remote_address());
     tracing::info!(%peer, %address, instance = session.instance, software = session.software, "session up");
-    let end = run_inner(&mut seat, control).await;
+    let end = tokio::select! {
+        end = run_inner(&mut seat, control) => end,
+        never = session.watch_crowd() => match never {},
+    };
     drop(seat);
     session.close(end.close_code());
     session.drained().await;

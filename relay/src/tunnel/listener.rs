@@ -16,8 +16,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use transport::buffers::Buffers;
-use transport::congestion::Config as Congestion;
 use transport::runtime::LeanRuntime;
+use transport::settings::settings;
 
 use super::control;
 use super::enroll;
@@ -25,11 +25,12 @@ use super::establish::{self, EstablishError, Established};
 use super::gate::{Bounds, Gate, Ticket, Verdict};
 use crate::enrollment::Enrollment;
 
-/// What one stream may have in flight, in bytes.
-const STREAM_WINDOW: u32 = 1 << 20;
-/// What one session may have in flight, in bytes; quinn's own default has no bound. Wide enough that hundreds of visitors
-/// who stopped reading leave room for the others.
-const SESSION_WINDOW: u32 = 256 << 20;
+/// What one stream may have in flight, in bytes: about two bandwidth-delay products of 300 Mbit/s at 80 ms, so that one
+/// download fills a long link although news of what was read takes a round trip.
+pub(super) const STREAM_WINDOW: u32 = 8 << 20;
+/// What one session may have in flight, in bytes; quinn's own default has no bound. Visitors who stop reading could fill
+/// it: [`super::crowd`] sees to it that they leave room for the others.
+pub(super) const SESSION_WINDOW: u32 = 256 << 20;
 /// The same before a key is proven: a handshake fits many times.
 const STRANGER_WINDOW: u32 = 64 << 10;
 const DOOR: Bounds = Bounds { all: 1024, of_an_address: 64, validate_from: 64 };
@@ -79,15 +80,12 @@ fn endpoint_config(secret: &SecretKey) -> EndpointConfig {
 }
 
 fn transport() -> TransportConfig {
-    let mut transport = TransportConfig::default();
+    let mut transport = settings();
     transport
-        .congestion_controller_factory(Arc::new(Congestion::default()))
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
         .receive_window(VarInt::from_u32(STRANGER_WINDOW))
         .send_window(u64::from(SESSION_WINDOW))
         .max_concurrent_bidi_streams(VarInt::from_u32(1))
-        .max_concurrent_uni_streams(VarInt::from_u32(0))
-        .datagram_receive_buffer_size(None)
         .keep_alive_interval(Some(Duration::from_secs(10)))
         .max_idle_timeout(Some(VarInt::from_u32(30_000).into()));
     transport

@@ -11,6 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::client::conn::{http1, http2};
 use protocol::id::RequestId;
+use tokio::task::AbortHandle;
 
 use super::stream::FailureCell;
 use crate::lock::lock;
@@ -69,6 +70,8 @@ pub(crate) struct Http1Stream {
     pub(crate) failure: FailureCell,
     /// The request that opened it: the agent knows the stream by this.
     pub(crate) opener: RequestId,
+    /// Reads and writes the stream; aborted, it closes it.
+    pub(crate) task: AbortHandle,
 }
 
 /// A stream that carries many requests to one h2c service. Every request that is under way holds a clone.

@@ -1,6 +1,7 @@
 //! The authenticated life of one agent's connection: its control stream, and requests sent through it.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -17,7 +18,9 @@ use protocol::stream::StreamHeader;
 use quinn::{Connection, VarInt};
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
+use transport::urgency::Shares;
 
+use super::crowd::{Crowd, Intake, Place};
 use super::pool::{Http1Stream, Http2Stream, Pool, RequestBody, Reuse};
 use super::stream::{FailureCell, StreamFailure, TunnelStream};
 use crate::lock::lock;
@@ -32,6 +35,8 @@ const H2C_WINDOW: u32 = 64 << 20;
 
 /// Largest head of an origin's response, in bytes.
 const RESPONSE_HEAD: usize = 256 * 1024;
+/// And its fields. hyper allocates room for all of them with each response.
+const RESPONSE_FIELDS: usize = 256;
 
 /// What the visitor's side of a request is called in the stream's header.
 #[derive(Debug, Clone, Copy)]
@@ -79,7 +84,7 @@ pub(crate) struct Lease {
 /// What a response comes over.
 #[derive(Debug)]
 enum Carrier {
-    Alone(Http1Stream, Arc<Pool>),
+    Alone(Http1Stream, Arc<Pool>, Place),
     /// Counts among those under way.
     Shared {
         _stream: Http2Stream,
@@ -89,8 +94,16 @@ enum Carrier {
 
 impl Lease {
     pub(crate) fn finished(&mut self) {
-        if let Carrier::Alone(stream, pool) = std::mem::replace(&mut self.carrier, Carrier::Returned) {
+        if let Carrier::Alone(stream, pool, _) = std::mem::replace(&mut self.carrier, Carrier::Returned) {
             pool.put(stream);
+        }
+    }
+
+    /// How the visitor takes the response, where it comes over a stream of its own.
+    pub(crate) fn intake(&self) -> Option<&Arc<Intake>> {
+        match &self.carrier {
+            Carrier::Alone(_, _, place) => Some(&place.intake),
+            Carrier::Shared { .. } | Carrier::Returned => None,
         }
     }
 
@@ -114,6 +127,9 @@ pub(crate) struct Session {
     /// Answers for the agent that nobody asked for, after grants changed.
     pub(crate) news: mpsc::Sender<Registered>,
     pools: Mutex<HashMap<ServiceName, Arc<Pool>>>,
+    /// What its streams have written, urgent and not.
+    shares: Arc<Shares>,
+    crowd: Arc<Crowd>,
     tasks: TaskTracker,
 }
 
@@ -135,8 +151,9 @@ impl Session {
     ) -> Self {
         let Identity { peer, key, instance, software } = who;
         let since = Instant::now();
-        let (pools, tasks) = (Mutex::default(), TaskTracker::new());
-        Self { id, peer, key, instance, software, since, connection, news, pools, tasks }
+        let (pools, crowd, tasks) = (Mutex::default(), Arc::default(), TaskTracker::new());
+        let shares = Arc::default();
+        Self { id, peer, key, instance, software, since, connection, news, pools, shares, crowd, tasks }
     }
 
     pub(crate) fn close(&self, code: SessionClose) {
@@ -155,6 +172,11 @@ impl Session {
 
     pub(crate) fn prune(&self, now: Instant) {
         lock(&self.pools).values().for_each(|pool| pool.prune(now));
+    }
+
+    /// Cuts visitors who stand still where they leave no room for the others, for as long as this is polled.
+    pub(crate) async fn watch_crowd(&self) -> Infallible {
+        self.crowd.watch(&self.peer).await
     }
 
     /// Closes all idle streams; those in use are not used again.
@@ -206,10 +228,9 @@ impl Session {
         match stream.sender.try_send_request(request).await {
             Ok(response) => {
                 let (failure, opener) = (stream.failure.clone(), stream.opener);
-                Ok(Answer {
-                    response,
-                    lease: Lease { carrier: Carrier::Alone(stream, pool), failure, opener },
-                })
+                let place = self.crowd.join(stream.task.clone());
+                let carrier = Carrier::Alone(stream, pool, place);
+                Ok(Answer { response, lease: Lease { carrier, failure, opener } })
             }
             Err(mut error) => {
                 let unsent = error.take_message().map(Box::new);
@@ -260,7 +281,7 @@ impl Session {
         let opening = async {
             let (mut send, recv) = self.connection.open_bi().await.ok()?;
             send.write_all(&header.encode()).await.ok()?;
-            Some(TunnelStream::new(send, recv))
+            Some(TunnelStream::new(send, recv, Arc::clone(&self.shares)))
         };
         let opened = tokio::time::timeout(OPENING, opening).await.map_err(|_| FailureReason::Busy)?;
         opened.ok_or(FailureReason::Stream(StreamFailure::SessionLost))
@@ -270,12 +291,12 @@ impl Session {
         let stream = self.open(service, asker).await?;
         let failure = stream.failure_cell();
         let mut builder = http1::Builder::new();
-        builder.max_header_size(RESPONSE_HEAD);
+        builder.max_header_size(RESPONSE_HEAD).max_headers(RESPONSE_FIELDS);
         let opened = builder.handshake(TokioIo::new(stream)).await;
         let (sender, connection) = opened.map_err(|error| reason(&failure, error))?;
         // Its error reaches whoever waits for the response; an idle stream's end is nobody's loss.
-        self.tasks.spawn(async move { drop(connection.with_upgrades().await) });
-        Ok(Http1Stream { sender, failure, opener: asker.request })
+        let task = self.tasks.spawn(async move { drop(connection.with_upgrades().await) }).abort_handle();
+        Ok(Http1Stream { sender, failure, opener: asker.request, task })
     }
 
     async fn open_http2(&self, service: &ServiceName, asker: Asker) -> Result<Http2Stream, FailureReason> {

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use protocol::close::StreamReset;
 use quinn::{ReadError, RecvStream, SendStream, VarInt, WriteError};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use transport::urgency::Urgency;
+use transport::urgency::{Shares, Urgency};
 
 /// What broke a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -76,8 +76,9 @@ pub(crate) struct TunnelStream {
 }
 
 impl TunnelStream {
-    pub(crate) fn new(send: SendStream, recv: RecvStream) -> Self {
-        Self { send, recv, urgency: Urgency::default(), failure: FailureCell::default(), finished: false }
+    pub(crate) fn new(send: SendStream, recv: RecvStream, shares: Arc<Shares>) -> Self {
+        let urgency = Urgency::new(shares);
+        Self { send, recv, urgency, failure: FailureCell::default(), finished: false }
     }
 
     pub(crate) fn failure_cell(&self) -> FailureCell {

@@ -151,11 +151,14 @@ async fn the_origins_connection_fields_end_here_too() {
 #[tokio::test(flavor = "multi_thread")]
 async fn cookies_and_policies_pass_byte_for_byte_and_the_server_field_does_not() {
     let csp = "default-src 'self'; script-src 'self' 'nonce-r4nd0m'; frame-ancestors 'none'";
-    let cookies = [
+    let named = [
         "koda_operator_session=s3ss10n; Path=/; Secure; HttpOnly; SameSite=Strict",
         "theme=dark; Expires=Wed, 21 Oct 2026 07:28:00 GMT; Max-Age=3600",
         "odd=\"a,b;c\"; Partitioned",
     ];
+    // Far more fields than most servers send.
+    let many = (0..200).map(|n| format!("c{n}={n}"));
+    let cookies: Vec<String> = named.iter().map(|&cookie| cookie.to_owned()).chain(many).collect();
     let set: String = cookies.iter().map(|cookie| format!("Set-Cookie: {cookie}\r\n")).collect();
     let response = format!(
         "HTTP/1.1 200 OK\r\n{set}Content-Security-Policy: {csp}\r\nServer: nginx/1\r\nX-Request-Id: mine\r\n\

@@ -96,12 +96,12 @@ impl Deliveries {
             in_flight: self.in_flight,
             app_limited: self.is_app_limited(),
         };
+        if self.departures.len() >= MOST_RECORDS {
+            self.departures.pop_front();
+        }
         match self.departures.back_mut() {
             Some(last) if now.saturating_duration_since(last.at) <= grain => last.in_flight = self.in_flight,
             Some(_) | None => self.departures.push_back(departure),
-        }
-        if self.departures.len() > MOST_RECORDS {
-            self.departures.pop_front();
         }
     }
 
@@ -163,8 +163,8 @@ impl Deliveries {
     fn forget_before(&mut self, at: Instant) {
         let older = self.departures.partition_point(|departure| departure.at < at);
         self.departures.drain(..older.saturating_sub(KEPT_BEHIND));
-        if self.departures.capacity() > 64 && self.departures.len() < 16 {
-            self.departures.shrink_to(32);
+        if self.departures.capacity() > 8 * KEPT_BEHIND && self.departures.len() <= 2 * KEPT_BEHIND {
+            self.departures.shrink_to(4 * KEPT_BEHIND);
         }
     }
 }

@@ -26,7 +26,7 @@ pub(crate) use violation::{BodyFault, Violation};
 pub(crate) struct GuardLimits {
     /// Bytes of a head. hyper's own buffer must hold as many.
     pub(crate) max_head: usize,
-    /// Field lines of a head, and of a trailer section. At most what hyper is told (100).
+    /// Field lines of a head, and of a trailer section. At most hyper's own limit (100).
     pub(crate) max_headers: usize,
     /// Bytes of a request target.
     pub(crate) max_target: usize,
