@@ -1,4 +1,4 @@
-//! `cargo bench -p relay --features bench`: what the rules cost that every request passes.
+//! `cargo bench -p relay --features bench --bench rules`: what the rules cost that every request passes.
 
 #![expect(clippy::expect_used, reason = "a benchmark that cannot be set up has nothing to say")]
 
