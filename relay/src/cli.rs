@@ -104,6 +104,8 @@ fn serve(path: PathBuf) -> Result<ExitCode, CommandError> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CommandError::Runtime)?;
     let ended = runtime.block_on(shutdown::run(|stop| relay::run(path, config, stop)));
+    // A disk that hangs while files are read again must not hold up the end.
+    runtime.shutdown_background();
     match ended.map_err(CommandError::Runtime)? {
         Ended::Finished(result) => result.map(|()| ExitCode::SUCCESS).map_err(CommandError::from),
         Ended::Forced => Ok(ExitCode::FAILURE),

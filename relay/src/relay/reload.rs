@@ -50,7 +50,13 @@ impl Reload {
             let files = FileCertificates::load(&config.certificates);
             Ok::<_, ConfigError>((config, files))
         });
-        let Ok(read) = reading.await else { return };
+        let read = match reading.await {
+            Ok(read) => read,
+            Err(error) => {
+                tracing::error!(%error, "reading the changed file ended by a mistake in this program");
+                return;
+            }
+        };
         let (config, files) = match read {
             Ok(read) => read,
             Err(error) => {

@@ -35,8 +35,8 @@ const H2C_WINDOW: u32 = 64 << 20;
 
 /// Largest head of an origin's response, in bytes.
 const RESPONSE_HEAD: usize = 256 * 1024;
-/// And its fields. hyper allocates room for all of them with each response.
-const RESPONSE_FIELDS: usize = 256;
+/// And its fields.
+const RESPONSE_FIELDS: usize = 512;
 
 /// What the visitor's side of a request is called in the stream's header.
 #[derive(Debug, Clone, Copy)]

@@ -157,7 +157,7 @@ async fn cookies_and_policies_pass_byte_for_byte_and_the_server_field_does_not()
         "odd=\"a,b;c\"; Partitioned",
     ];
     // Far more fields than most servers send.
-    let many = (0..200).map(|n| format!("c{n}={n}"));
+    let many = (0..400).map(|n| format!("c{n}={n}"));
     let cookies: Vec<String> = named.iter().map(|&cookie| cookie.to_owned()).chain(many).collect();
     let set: String = cookies.iter().map(|cookie| format!("Set-Cookie: {cookie}\r\n")).collect();
     let response = format!(
