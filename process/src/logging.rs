@@ -1,6 +1,9 @@
-//! What a process tells while it runs: structured events on standard error, filtered by `ADIT_LOG`.
+//! What a process tells while it runs: structured events on standard error, filtered by `ADIT_LOG`. [`lines`] writes them,
+//! and other lines as well, also to a [`mod@file`] that is rotated.
 
-mod lines;
+pub mod file;
+pub mod lines;
+mod stderr;
 
 use std::env::{self, VarError};
 use std::fmt;
@@ -12,10 +15,14 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 use tracing_subscriber::{EnvFilter, Layer, fmt as log};
 
-use self::lines::Writer;
+use self::lines::Lines;
+use self::stderr::Talk;
 
 /// The variable that says what is logged, such as `debug` or `info,relay::edge=trace`.
 pub const VARIABLE: &str = "ADIT_LOG";
+
+/// What these libraries warn of, a visitor can make them say a million times. Named in the variable, they say it.
+const QUIET: &str = "h2=error,h3=error,hyper=error,rustls=error,quinn=error,quinn_proto=error";
 
 /// How events are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -72,33 +79,44 @@ pub enum LoggingError {
 #[derive(Debug)]
 #[must_use = "log lines are lost where this is dropped before the process ends"]
 pub struct Logging {
-    _writer: Writer,
+    lines: Lines,
+}
+
+impl Drop for Logging {
+    fn drop(&mut self) {
+        self.lines.finish();
+    }
 }
 
 /// Sets up logging for the whole process, once. `default_filter` counts where `ADIT_LOG` is not set or empty.
 pub fn init(format: LogFormat, default_filter: &str) -> Result<Logging, LoggingError> {
     let filter = filter(env::var(VARIABLE), default_filter)?;
-    let (lines, writer) = Writer::start(io::stderr()).map_err(LoggingError::Thread)?;
-    let output = log::layer().with_writer(lines).log_internal_errors(false);
+    let lines = Lines::start("log", Talk::new(io::stderr())).map_err(LoggingError::Thread)?;
+    let output = log::layer().with_writer(lines.clone()).log_internal_errors(false);
     let output = match format {
         LogFormat::Text => output.with_ansi(crate::terminal::stderr_has_colour()).boxed(),
         LogFormat::Json => output.json().flatten_event(true).boxed(),
     };
     let registry = tracing_subscriber::registry().with(filter).with(output);
     registry.try_init().map_err(LoggingError::Twice)?;
-    Ok(Logging { _writer: writer })
+    Ok(Logging { lines })
 }
 
 fn filter(variable: Result<String, VarError>, default: &str) -> Result<EnvFilter, LoggingError> {
     match variable {
         Ok(value) if !value.trim().is_empty() => {
-            EnvFilter::builder().parse(&value).map_err(|source| LoggingError::Variable { value, source })
+            parse(&value).map_err(|source| LoggingError::Variable { value, source })
         }
         Err(VarError::NotUnicode(_)) => Err(LoggingError::NotUnicode),
-        Ok(_) | Err(VarError::NotPresent) => EnvFilter::builder()
-            .parse(default)
-            .map_err(|source| LoggingError::Filter { filter: default.to_owned(), source }),
+        Ok(_) | Err(VarError::NotPresent) => {
+            parse(default).map_err(|source| LoggingError::Filter { filter: default.to_owned(), source })
+        }
     }
+}
+
+/// Of two words on one library the last counts.
+fn parse(filter: &str) -> Result<EnvFilter, ParseError> {
+    EnvFilter::builder().parse(format!("{QUIET},{filter}"))
 }
 
 #[cfg(test)]
@@ -108,9 +126,17 @@ mod tests {
     #[test]
     fn the_variable_counts_before_the_default() {
         let shown = |variable| filter(variable, "info").unwrap().to_string();
-        assert_eq!(shown(Ok("debug".to_owned())), "debug");
-        assert_eq!(shown(Ok(" ".to_owned())), "info");
-        assert_eq!(shown(Err(VarError::NotPresent)), "info");
+        assert!(shown(Ok("debug".to_owned())).ends_with(",debug"));
+        assert!(shown(Ok(" ".to_owned())).ends_with(",info"));
+        assert!(shown(Err(VarError::NotPresent)).ends_with(",info"));
+    }
+
+    #[test]
+    fn libraries_are_quiet_unless_they_are_named() {
+        let shown = |text: &str| filter(Ok(text.to_owned()), "info").unwrap().to_string();
+        assert!(shown("debug").contains("h2=error"));
+        let asked = shown("info,h2=debug");
+        assert!(asked.contains("h2=debug") && !asked.contains("h2=error"), "{asked}");
     }
 
     #[test]

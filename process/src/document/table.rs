@@ -51,6 +51,12 @@ impl<'a> Table<'a> {
         self.take(key).is_some()
     }
 
+    /// Whether a table stands at the key, for those that can be written in short as well. Does not count as asking for
+    /// it.
+    pub fn holds_table(&self, key: &str) -> bool {
+        self.entries.get(key).is_some_and(|value| value.get_ref().is_table())
+    }
+
     /// `table.required("origin", Table::string)`: reports the key as missing where it is not written.
     pub fn required<T>(
         &mut self,

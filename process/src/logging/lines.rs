@@ -1,4 +1,4 @@
-//! Log lines on their way out. Whoever logs copies a line into memory and goes on; a thread writes what has gathered, so
+//! Lines on their way out. Whoever logs copies a line into memory and goes on; a thread writes what has gathered, so
 //! that a busy relay pays one wake-up for hundreds of lines, and nobody waits for a terminal or a disk.
 
 use std::io::{self, Write};
@@ -16,10 +16,20 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// How long lines gather. Also what a process that is killed can lose.
 const GATHERING: Duration = Duration::from_millis(20);
 
+/// Where gathered lines go. Lives on a thread of its own, which may block. An output that was closed, or whose disk is
+/// full, must not end a process that forwards traffic: it counts what is lost, and says so where that is read.
+pub trait Sink: Send + 'static {
+    /// Writes whole lines.
+    fn write(&mut self, lines: &[u8]);
+
+    /// Hears of lines that were dropped before the next write, because too many waited.
+    fn dropped(&mut self, count: u64);
+}
+
 #[derive(Debug, Default)]
 struct Waiting {
     bytes: Vec<u8>,
-    lost: u64,
+    dropped: u64,
     closed: bool,
     finished: bool,
 }
@@ -35,9 +45,31 @@ impl Shared {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn put(&self, line: &[u8]) {
+        let mut waiting = self.lock();
+        let first = waiting.bytes.is_empty() && waiting.dropped == 0;
+        if waiting.bytes.len() + line.len() > MOST_WAITING {
+            waiting.dropped += 1;
+        } else {
+            waiting.bytes.extend_from_slice(line);
+        }
+        drop(waiting);
+        if first {
+            self.changed.notify_one();
+        }
+    }
+
+    fn close(&self) -> MutexGuard<'_, Waiting> {
+        let mut waiting = self.lock();
+        waiting.closed = true;
+        self.changed.notify_all();
+        waiting
+    }
+
     /// Blocks until there is something to write, and a moment longer. The second value says that nothing will follow.
     fn gather(&self) -> (Waiting, bool) {
-        let empty = |waiting: &mut Waiting| waiting.bytes.is_empty() && waiting.lost == 0 && !waiting.closed;
+        let empty =
+            |waiting: &mut Waiting| waiting.bytes.is_empty() && waiting.dropped == 0 && !waiting.closed;
         let waiting = self.changed.wait_while(self.lock(), empty).unwrap_or_else(PoisonError::into_inner);
         let open = |waiting: &mut Waiting| !waiting.closed;
         let gathered = self.changed.wait_timeout_while(waiting, GATHERING, open);
@@ -49,23 +81,45 @@ impl Shared {
     }
 }
 
-/// Where lines are put. One write is one line.
+/// Where lines are put. When the last clone is dropped, the thread writes what is left, and ends; nobody waits for it.
 #[derive(Debug, Clone)]
-pub(super) struct Lines(Arc<Shared>);
+pub struct Lines(Arc<Open>);
 
+#[derive(Debug)]
+struct Open(Arc<Shared>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        drop(self.0.close());
+    }
+}
+
+impl Lines {
+    /// Starts a thread of this name that writes to `sink`.
+    pub fn start(name: &str, sink: impl Sink) -> io::Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let ours = Arc::clone(&shared);
+        thread::Builder::new().name(name.into()).spawn(move || write_all(&ours, sink))?;
+        Ok(Self(Arc::new(Open(shared))))
+    }
+
+    /// Leaves one line, with its end, to the thread.
+    pub fn put(&self, line: &[u8]) {
+        self.0.0.put(line);
+    }
+
+    /// Waits until everything that was put before is written, if the output takes it within a moment. What is put
+    /// afterwards is not written.
+    pub fn finish(&self) {
+        let shared = &self.0.0;
+        let _late = shared.changed.wait_timeout_while(shared.close(), FAREWELL, |waiting| !waiting.finished);
+    }
+}
+
+/// One write is one line.
 impl Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let mut waiting = self.0.lock();
-        let first = waiting.bytes.is_empty() && waiting.lost == 0;
-        if waiting.bytes.len() + line.len() > MOST_WAITING {
-            waiting.lost += 1;
-        } else {
-            waiting.bytes.extend_from_slice(line);
-        }
-        drop(waiting);
-        if first {
-            self.0.changed.notify_one();
-        }
+        self.put(line);
         Ok(line.len())
     }
 
@@ -82,43 +136,14 @@ impl<'a> MakeWriter<'a> for Lines {
     }
 }
 
-/// The thread that writes. Dropped, it has written everything that was put before, if the output takes it.
-#[derive(Debug)]
-pub(super) struct Writer(Arc<Shared>);
-
-impl Writer {
-    /// Starts it.
-    pub(super) fn start(output: impl Write + Send + 'static) -> io::Result<(Lines, Self)> {
-        let shared = Arc::new(Shared::default());
-        let lines = Lines(Arc::clone(&shared));
-        let ours = Arc::clone(&shared);
-        thread::Builder::new().name("log".into()).spawn(move || write_all(&ours, output))?;
-        Ok((lines, Self(shared)))
-    }
-}
-
-impl Drop for Writer {
-    fn drop(&mut self) {
-        let mut waiting = self.0.lock();
-        waiting.closed = true;
-        self.0.changed.notify_all();
-        let _late = self.0.changed.wait_timeout_while(waiting, FAREWELL, |waiting| !waiting.finished);
-    }
-}
-
-/// An output that was closed, or whose disk is full, must not end a process that forwards traffic.
-fn write_all(shared: &Shared, mut output: impl Write) {
-    let mut lost = 0;
+fn write_all(shared: &Shared, mut sink: impl Sink) {
     loop {
         let (waiting, closed) = shared.gather();
-        lost += waiting.lost;
-        if lost > 0 {
-            // The new line ends what was cut off.
-            let told = writeln!(output, "\n{lost} log lines were lost: the output took no more");
-            lost = if told.is_ok() { 0 } else { lost };
+        if waiting.dropped > 0 {
+            sink.dropped(waiting.dropped);
         }
-        if output.write_all(&waiting.bytes).and_then(|()| output.flush()).is_err() {
-            lost += waiting.bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
+        if !waiting.bytes.is_empty() {
+            sink.write(&waiting.bytes);
         }
         if closed {
             shared.lock().finished = true;
@@ -138,19 +163,18 @@ mod tests {
     struct Slow {
         allowed: Receiver<()>,
         began: Sender<()>,
-        taken: Arc<Mutex<Vec<u8>>>,
+        taken: Arc<Mutex<(Vec<u8>, u64)>>,
     }
 
-    impl Write for Slow {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+    impl Sink for Slow {
+        fn write(&mut self, lines: &[u8]) {
             self.began.send(()).ok();
             self.allowed.recv().ok();
-            self.taken.lock().map_err(|_| io::ErrorKind::Other)?.extend_from_slice(bytes);
-            Ok(bytes.len())
+            self.taken.lock().unwrap().0.extend_from_slice(lines);
         }
 
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
+        fn dropped(&mut self, count: u64) {
+            self.taken.lock().unwrap().1 += count;
         }
     }
 
@@ -158,50 +182,48 @@ mod tests {
     fn what_was_put_is_written_in_order_before_the_end() {
         let (_, allowed) = channel();
         let (began, _) = channel();
-        let taken = Arc::new(Mutex::new(Vec::new()));
-        let (mut lines, writer) = Writer::start(Slow { allowed, began, taken: Arc::clone(&taken) }).unwrap();
+        let taken = Arc::new(Mutex::default());
+        let mut lines = Lines::start("test", Slow { allowed, began, taken: Arc::clone(&taken) }).unwrap();
         for line in 0..1000 {
             writeln!(lines, "{line}").unwrap();
         }
-        drop(writer);
+        lines.finish();
         let expected: String = (0..1000).map(|line| format!("{line}\n")).collect();
-        assert_eq!(String::from_utf8(taken.lock().unwrap().clone()).unwrap(), expected);
+        assert_eq!(String::from_utf8(taken.lock().unwrap().0.clone()).unwrap(), expected);
     }
 
     #[test]
-    fn a_slow_output_costs_lines_and_says_how_many() {
+    fn a_slow_output_costs_lines_and_hears_how_many() {
         let (allow, allowed) = channel();
         let (began, has_begun) = channel();
-        let taken = Arc::new(Mutex::new(Vec::new()));
-        let (mut lines, writer) = Writer::start(Slow { allowed, began, taken: Arc::clone(&taken) }).unwrap();
-        lines.write_all(b"first\n").unwrap();
+        let taken = Arc::new(Mutex::default());
+        let lines = Lines::start("test", Slow { allowed, began, taken: Arc::clone(&taken) }).unwrap();
+        lines.put(b"first\n");
         has_begun.recv().unwrap();
         let line = [b'x'; 1 << 20];
         for _ in 0..7 {
-            lines.write_all(&line).unwrap();
+            lines.put(&line);
         }
         drop(allow);
-        drop(writer);
+        lines.finish();
         let taken = taken.lock().unwrap();
-        assert_eq!(taken.iter().filter(|byte| **byte == b'x').count(), MOST_WAITING);
-        let lost = "3 log lines were lost";
-        assert!(taken.windows(lost.len()).any(|window| window == lost.as_bytes()));
+        assert_eq!(taken.0.iter().filter(|byte| **byte == b'x').count(), MOST_WAITING);
+        assert_eq!(taken.1, 3);
     }
 
     #[test]
-    fn a_closed_output_is_no_error() {
-        struct Closed;
-        impl Write for Closed {
-            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-                Err(io::ErrorKind::BrokenPipe.into())
-            }
-
-            fn flush(&mut self) -> io::Result<()> {
-                Err(io::ErrorKind::BrokenPipe.into())
-            }
-        }
-        let (mut lines, writer) = Writer::start(Closed).unwrap();
-        assert_eq!(lines.write(b"event").unwrap(), 5);
-        drop(writer);
+    fn the_thread_ends_with_the_last_handle_and_nobody_waits() {
+        let (allow, allowed) = channel();
+        let (began, has_begun) = channel();
+        let lines = Lines::start("test", Slow { allowed, began, taken: Arc::default() }).unwrap();
+        let other = lines.clone();
+        lines.put(b"first\n");
+        has_begun.recv().unwrap();
+        drop(lines);
+        other.put(b"second\n");
+        drop(other);
+        drop(allow);
+        // The sink, and with it the sender, goes when the thread has ended.
+        assert_eq!(has_begun.iter().count(), 1);
     }
 }
