@@ -1,8 +1,9 @@
 //! `agent.toml`: where it is, what it says, and what `agent expose` says in its place.
 
 mod expose;
+mod hsts;
 mod place;
-mod read;
+pub(crate) mod read;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -20,7 +21,7 @@ use protocol::id::ServiceName;
 
 pub use place::{default_data_dir, default_file};
 pub use target::{Target, TargetError};
-pub use validated::{Allow, Config, OriginTrust, Private, ServiceConfig};
+pub use validated::{Allow, Config, OriginTrust, Private, ProxyProtocol, ServiceConfig};
 
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +93,8 @@ pub fn of_command_line(
         max_body: None,
         allow_from: Vec::new(),
         timeouts: Timeouts::default(),
+        upgrades: None,
+        hsts: None,
     };
     Config { relay: None, services: read::services_of(targets), expose: vec![expose], private: Vec::new() }
 }

@@ -29,6 +29,8 @@ enum StreamError {
     Header(#[source] HeaderError),
     #[error("this agent offers no such service")]
     UnknownService { request: RequestId, service: ServiceName },
+    #[error("the relay is too old for `proxy_protocol`: it does not keep the visitors of a stream apart")]
+    Shared { request: RequestId, service: ServiceName },
     #[error("the origin cannot be reached")]
     Origin { request: RequestId, service: ServiceName, source: OriginError },
 }
@@ -37,7 +39,8 @@ impl StreamError {
     fn reset(&self) -> StreamReset {
         match self {
             Self::HeaderTimedOut | Self::HeaderBroke(_) | Self::Header(_) => StreamReset::Header,
-            Self::UnknownService { .. } => StreamReset::UnknownService,
+            // The service is there, but not for such a stream.
+            Self::UnknownService { .. } | Self::Shared { .. } => StreamReset::UnknownService,
             Self::Origin { source, .. } => source.reset(),
         }
     }
@@ -111,7 +114,7 @@ async fn serve(
             return;
         }
     };
-    let StreamHeader { service, visitor, request } = header;
+    let StreamHeader { service, visitor, request, .. } = header;
     tracing::debug!(%request, %service, %visitor, "stream opened");
     match splice(origin, to_relay, from_relay).await {
         Ok(()) => tracing::debug!(%request, %service, "stream ended"),
@@ -135,7 +138,12 @@ async fn open(
     // The allow-list: what is not in the configuration in force is not there, whatever the relay asks for.
     let origin = offers.borrow().origins().find(&service);
     let Some(origin) = origin else { return Err(StreamError::UnknownService { request, service }) };
-    match origin.connect().await {
+    // What others would send here as well would be taken for this visitor's. Also for a moment after a reload, until the
+    // relay knows.
+    if origin.is_per_visitor() && !header.alone {
+        return Err(StreamError::Shared { request, service });
+    }
+    match origin.connect(header.visitor).await {
         Ok(connected) => Ok((connected, header)),
         Err(source) => Err(StreamError::Origin { request, service, source }),
     }
@@ -156,7 +164,9 @@ fn tell(error: &StreamError) {
         StreamError::HeaderTimedOut | StreamError::HeaderBroke(_) | StreamError::Header(_) => {
             tracing::debug!(error = chain, "stream refused");
         }
-        StreamError::UnknownService { request, service } | StreamError::Origin { request, service, .. } => {
+        StreamError::UnknownService { request, service }
+        | StreamError::Shared { request, service }
+        | StreamError::Origin { request, service, .. } => {
             tracing::warn!(%request, %service, error = chain, "stream refused");
         }
     }

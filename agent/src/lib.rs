@@ -29,6 +29,9 @@ pub mod doctor;
 pub mod enroll;
 pub mod foreign;
 pub mod identity;
+#[cfg(any(test, feature = "inside"))]
+#[doc(hidden)]
+pub mod inside;
 pub mod offer;
 pub mod origin;
 pub mod resolve;

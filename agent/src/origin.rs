@@ -1,5 +1,6 @@
 //! Connects to the services of this agent's own configuration, and to nothing else.
 
+mod proxy;
 mod tls;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use protocol::close::StreamReset;
 use protocol::id::ServiceName;
 use rustls::pki_types::{InvalidDnsNameError, ServerName};
 use socket2::SockRef;
+use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
@@ -20,7 +22,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::authority::{Authority, Host};
-use crate::config::{Config, ServiceConfig, Target};
+use crate::config::{Config, ProxyProtocol, ServiceConfig, Target};
 
 /// From the first look at the name to the end of the TLS handshake.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -104,6 +106,7 @@ impl Origins {
 pub struct Origin {
     target: Target,
     tls: Option<(TlsConnector, ServerName<'static>)>,
+    proxy_protocol: Option<ProxyProtocol>,
 }
 
 impl Origin {
@@ -120,7 +123,7 @@ impl Origin {
             }
             Target::Http(_) | Target::H2c(_) | Target::Unix(_) => None,
         };
-        Ok(Self { target, tls })
+        Ok(Self { target, tls, proxy_protocol: service.proxy_protocol() })
     }
 
     #[must_use]
@@ -128,22 +131,30 @@ impl Origin {
         &self.target
     }
 
-    /// Connects, within one deadline over everything.
+    /// Whether each connection is for one visitor alone: it begins with the visitor's address.
+    #[must_use]
+    pub fn is_per_visitor(&self) -> bool {
+        self.proxy_protocol.is_some()
+    }
+
+    /// Connects, within one deadline over everything, and tells the origin the visitor where it wants to know.
     ///
     /// # Errors
     ///
     /// Where the origin's name does not resolve, nothing answers there, or TLS fails.
-    pub async fn connect(&self) -> Result<OriginStream, OriginError> {
-        let connected = tokio::time::timeout(DEADLINE, self.connect_inner()).await;
+    pub async fn connect(&self, visitor: SocketAddr) -> Result<OriginStream, OriginError> {
+        let connected = tokio::time::timeout(DEADLINE, self.connect_inner(visitor)).await;
         connected.unwrap_or_else(|_| Err(OriginError::TimedOut { target: self.target.to_string() }))
     }
 
-    async fn connect_inner(&self) -> Result<OriginStream, OriginError> {
+    async fn connect_inner(&self, visitor: SocketAddr) -> Result<OriginStream, OriginError> {
         let authority = match &self.target {
-            Target::Unix(path) => return self.unix(path).await,
+            Target::Unix(path) => return self.unix(path, visitor).await,
             Target::Http(authority) | Target::Https(authority) | Target::H2c(authority) => authority,
         };
-        let tcp = self.tcp(authority).await?;
+        let mut tcp = self.tcp(authority).await?;
+        let address = tcp.peer_addr().ok();
+        self.introduce(&mut tcp, visitor, address).await?;
         let Some((connector, name)) = &self.tls else { return Ok(OriginStream::Tcp(tcp)) };
         match connector.connect(name.clone(), tcp).await {
             Ok(tls) => Ok(OriginStream::Tls(Box::new(tls))),
@@ -168,17 +179,30 @@ impl Origin {
         Ok(tcp)
     }
 
+    /// The first bytes of a connection, before TLS.
+    async fn introduce(
+        &self,
+        stream: &mut (impl AsyncWrite + Unpin),
+        visitor: SocketAddr,
+        origin: Option<SocketAddr>,
+    ) -> Result<(), OriginError> {
+        let Some(version) = self.proxy_protocol else { return Ok(()) };
+        let failed = |source| OriginError::Connect { target: self.target.to_string(), source };
+        let header = proxy::header(version, visitor, origin).map_err(failed)?;
+        stream.write_all(&header).await.map_err(failed)
+    }
+
     #[cfg(unix)]
-    async fn unix(&self, path: &Path) -> Result<OriginStream, OriginError> {
-        let connected = UnixStream::connect(path).await;
-        connected
-            .map(OriginStream::Unix)
-            .map_err(|source| OriginError::Connect { target: self.target.to_string(), source })
+    async fn unix(&self, path: &Path, visitor: SocketAddr) -> Result<OriginStream, OriginError> {
+        let failed = |source| OriginError::Connect { target: self.target.to_string(), source };
+        let mut stream = UnixStream::connect(path).await.map_err(failed)?;
+        self.introduce(&mut stream, visitor, None).await?;
+        Ok(OriginStream::Unix(stream))
     }
 
     #[cfg(not(unix))]
     #[expect(clippy::unused_async, reason = "the same signature as where there are such sockets")]
-    async fn unix(&self, _path: &Path) -> Result<OriginStream, OriginError> {
+    async fn unix(&self, _path: &Path, _visitor: SocketAddr) -> Result<OriginStream, OriginError> {
         let source = io::ErrorKind::Unsupported.into();
         Err(OriginError::Connect { target: self.target.to_string(), source })
     }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::frame::{Frame, FrameKind};
 use crate::hostname::HostnamePattern;
+use crate::hsts::Hsts;
 use crate::id::{PeerName, ServiceName};
 use crate::path::PathPattern;
 
@@ -32,6 +33,10 @@ pub struct Service {
     /// What the relay speaks with it.
     #[serde(default)]
     pub protocol: ServiceProtocol,
+    /// Its origin takes each connection for one visitor's: a stream carries only the visitor, address and port, that
+    /// it was opened for. Such streams say so in [`crate::stream::StreamHeader::alone`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub per_visitor: bool,
 }
 
 /// What an origin speaks.
@@ -67,6 +72,12 @@ pub struct Expose {
     /// How long to wait for what.
     #[serde(default)]
     pub timeouts: Timeouts,
+    /// What requests may upgrade to, as [`crate::upgrade`] has it; [`crate::upgrade::DEFAULT`] where it is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upgrades: Option<Vec<String>>,
+    /// What browsers have to remember; nothing is said to them where it is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hsts: Option<Hsts>,
 }
 
 /// A path and the service behind it.
@@ -205,7 +216,11 @@ mod tests {
     fn register() -> Register {
         Register {
             revision: 3,
-            services: vec![Service { name: "web".parse().unwrap(), protocol: ServiceProtocol::H2c }],
+            services: vec![Service {
+                name: "web".parse().unwrap(),
+                protocol: ServiceProtocol::H2c,
+                per_visitor: false,
+            }],
             expose: vec![Expose {
                 hostname: "koda.example.com".parse().unwrap(),
                 routes: vec![Route { path: "/*".parse().unwrap(), service: "web".parse().unwrap() }],
@@ -214,8 +229,18 @@ mod tests {
                 max_body: Some(7),
                 allow_from: vec![],
                 timeouts: Timeouts { idle_ms: Some(5), ..Timeouts::default() },
+                upgrades: None,
+                hsts: None,
             }],
         }
+    }
+
+    fn with_everything() -> Register {
+        let mut message = register();
+        message.services[0].per_visitor = true;
+        message.expose[0].upgrades = Some(vec!["x-thing".into()]);
+        message.expose[0].hsts = Some(Hsts { max_age_s: 9, include_subdomains: true, preload: false });
+        message
     }
 
     #[test]
@@ -227,6 +252,15 @@ mod tests {
         );
         let frame = register().to_frame().unwrap();
         assert_eq!((frame.number, std::str::from_utf8(&frame.body).unwrap()), (32, body));
+        // What is not asked for is not said: an older relay is sent what it always was.
+        let more = concat!(
+            r#""upgrade_idle_ms":null},"upgrades":["x-thing"],"#,
+            r#""hsts":{"max_age_s":9,"include_subdomains":true,"preload":false}}]}"#
+        );
+        let body = body.replace(r#""h2c"}"#, r#""h2c","per_visitor":true}"#);
+        let body = body.replace(r#""upgrade_idle_ms":null}}]}"#, more);
+        let frame = with_everything().to_frame().unwrap();
+        assert_eq!(std::str::from_utf8(&frame.body).unwrap(), body);
         let pending = EnrollAnswer::Pending { code: "abc".into(), expires_in_s: 600 }.to_frame().unwrap();
         assert_eq!(pending.body, br#"{"result":"pending","code":"abc","expires_in_s":600}"#);
     }
@@ -234,11 +268,47 @@ mod tests {
     #[test]
     fn what_is_unknown_is_ignored_and_what_is_missing_takes_its_default() {
         let body =
-            br#"{"future":1,"expose":[{"hostname":"a.example.com","routes":[],"colour":"red"}]}"#.to_vec();
+            br#"{"future":1,"services":[{"name":"a"}],"expose":[{"hostname":"a.example.com","routes":[],"colour":"red"}]}"#
+                .to_vec();
         let read = Register::from_frame(&Frame::new(FrameKind::Register, body)).unwrap().unwrap();
         assert_eq!((read.revision, read.expose[0].max_body), (0, None));
+        assert_eq!((&read.expose[0].upgrades, read.expose[0].hsts), (&None, None));
+        assert!(!read.services[0].per_visitor);
         let unknown = Frame { number: 999, body: b"?".to_vec() };
         assert_eq!(Register::from_frame(&unknown).unwrap(), None);
+    }
+
+    /// What a relay of the first version knew of a registration.
+    #[derive(Debug, Deserialize)]
+    struct First {
+        services: Vec<FirstService>,
+        expose: Vec<FirstExpose>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    struct FirstService {
+        name: ServiceName,
+        protocol: ServiceProtocol,
+    }
+
+    #[derive(Debug, Deserialize)]
+    struct FirstExpose {
+        hostname: HostnamePattern,
+        timeouts: Timeouts,
+    }
+
+    #[test]
+    fn an_older_relay_reads_all_that_it_knows() {
+        let message = with_everything();
+        let First { services, expose } = serde_json::from_slice(&message.to_frame().unwrap().body).unwrap();
+        assert_eq!(
+            (&services[0].name, services[0].protocol),
+            (&message.services[0].name, ServiceProtocol::H2c)
+        );
+        assert_eq!(
+            (&expose[0].hostname, expose[0].timeouts),
+            (&message.expose[0].hostname, message.expose[0].timeouts)
+        );
     }
 
     #[test]
@@ -254,16 +324,30 @@ mod tests {
 
     proptest! {
         #[test]
-        fn corrupted_bytes_never_panic(at in 0usize..350, with: u8) {
-            let mut frame = register().to_frame().unwrap();
+        fn corrupted_bytes_never_panic(at in 0usize..480, with: u8) {
+            let mut frame = with_everything().to_frame().unwrap();
             let at = at % frame.body.len();
             frame.body[at] = with;
             let _ = Register::from_frame(&frame);
         }
 
         #[test]
-        fn round_trip(revision: u64, max_body: Option<u64>, service in "[a-z][a-z0-9-]{0,20}") {
+        fn round_trip(
+            revision: u64,
+            max_body: Option<u64>,
+            service in "[a-z][a-z0-9-]{0,20}",
+            per_visitor: bool,
+            upgrades in proptest::option::of(proptest::collection::vec("[a-z/.0-9]{0,9}", 0..3)),
+            hsts: Option<(u64, bool, bool)>,
+        ) {
             let mut message = register();
+            message.services[0].per_visitor = per_visitor;
+            message.expose[0].upgrades = upgrades;
+            message.expose[0].hsts = hsts.map(|(max_age_s, include_subdomains, preload)| Hsts {
+                max_age_s,
+                include_subdomains,
+                preload,
+            });
             message.revision = revision;
             message.expose[0].max_body = max_body;
             message.services[0].name = service.parse().unwrap();

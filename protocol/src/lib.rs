@@ -7,7 +7,7 @@
 //! 2. A device has a static [`key`]; it became a peer by approval or with a [`token`].
 //! 3. Its connection is proven by a [`handshake`], which drives [`noise`] and travels in [`frame`]s.
 //! 4. Over the control stream it says with [`control`] messages which [`hostname`]s and [`path`]s lead to which
-//!    services, by the names of [`id`], and which header [`field`]s change.
+//!    services, by the names of [`id`], which header [`field`]s change, what may be [`upgrade`]d to, and its [`hsts`].
 //! 5. Every data stream begins with the header of [`stream`].
 //! 6. What ends a session or a stream is told by a code of [`close`].
 //!
@@ -20,6 +20,7 @@ pub mod frame;
 pub mod framed;
 pub mod handshake;
 pub mod hostname;
+pub mod hsts;
 pub mod id;
 pub mod key;
 pub mod limits;
@@ -28,4 +29,5 @@ pub mod path;
 pub mod stream;
 mod textual;
 pub mod token;
+pub mod upgrade;
 pub mod version;

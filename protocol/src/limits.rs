@@ -22,3 +22,9 @@ pub const ROUTES: usize = 256;
 
 /// Header rules of one hostname.
 pub const HEADER_RULES: usize = 64;
+
+/// Protocols that one hostname's requests may upgrade to.
+pub const UPGRADES: usize = 16;
+
+/// Longest name of such a protocol, in bytes.
+pub const UPGRADE_NAME: usize = 64;

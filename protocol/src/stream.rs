@@ -15,16 +15,19 @@ const VISITOR: u8 = 1;
 const TAG_SERVICE: u8 = 1;
 const TAG_VISITOR: u8 = 2;
 const TAG_REQUEST: u8 = 3;
+const TAG_ALONE: u8 = 4;
 
 /// What one stream is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamHeader {
     /// The service that the stream leads to.
     pub service: ServiceName,
-    /// Who asked first; an idle stream is used again for others.
+    /// Who asked first; an idle stream is used again for others, unless `alone` is set.
     pub visitor: SocketAddr,
     /// The request that opened the stream.
     pub request: RequestId,
+    /// The stream carries this visitor and nobody else. An older relay never says so.
+    pub alone: bool,
 }
 
 /// Why bytes are no stream header.
@@ -62,13 +65,16 @@ pub fn decode_head(head: [u8; HEAD]) -> Result<usize, HeaderError> {
 }
 
 impl StreamHeader {
-    /// The bytes for the wire: at most 110.
+    /// The bytes for the wire: at most 112.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut fields = Vec::with_capacity(128);
         put(&mut fields, TAG_SERVICE, self.service.as_str().as_bytes());
         put(&mut fields, TAG_VISITOR, &address_bytes(self.visitor));
         put(&mut fields, TAG_REQUEST, &self.request.to_bytes());
+        if self.alone {
+            put(&mut fields, TAG_ALONE, &[]);
+        }
         let length = u16::try_from(fields.len()).unwrap_or(u16::MAX).to_be_bytes();
         let mut bytes = vec![VISITOR, length[0], length[1]];
         bytes.append(&mut fields);
@@ -81,7 +87,7 @@ impl StreamHeader {
     ///
     /// Where a field is malformed or missing.
     pub fn decode_fields(mut bytes: &[u8]) -> Result<Self, HeaderError> {
-        let (mut service, mut visitor, mut request) = (None, None, None);
+        let (mut service, mut visitor, mut request, mut alone) = (None, None, None, false);
         while let [tag, length, rest @ ..] = bytes {
             let (value, after) =
                 rest.split_at_checked(usize::from(*length)).ok_or(HeaderError::Field(*tag))?;
@@ -95,6 +101,7 @@ impl StreamHeader {
                 TAG_REQUEST => {
                     request = Some(RequestId::from_bytes(value.try_into().map_err(|_| malformed)?))
                 }
+                TAG_ALONE => alone = true,
                 _ => {}
             }
             bytes = after;
@@ -106,6 +113,7 @@ impl StreamHeader {
             service: service.ok_or(HeaderError::Missing(TAG_SERVICE))?,
             visitor: visitor.ok_or(HeaderError::Missing(TAG_VISITOR))?,
             request: request.ok_or(HeaderError::Missing(TAG_REQUEST))?,
+            alone,
         })
     }
 }
@@ -147,6 +155,7 @@ mod tests {
             service: "dashboard".parse().unwrap(),
             visitor: "192.0.2.7:50000".parse().unwrap(),
             request: RequestId::from_bytes([0xab; 16]),
+            alone: false,
         }
     }
 
@@ -163,6 +172,9 @@ mod tests {
         expected.extend_from_slice(&[2, 6, 192, 0, 2, 7, 0xc3, 0x50, 3, 16]);
         expected.extend_from_slice(&[0xab; 16]);
         assert_eq!(header().encode(), expected);
+        expected.extend_from_slice(&[4, 0]);
+        expected[2] += 2;
+        assert_eq!(StreamHeader { alone: true, ..header() }.encode(), expected);
     }
 
     #[test]
@@ -180,19 +192,21 @@ mod tests {
         let longest = StreamHeader {
             service: "a".repeat(63).parse().unwrap(),
             visitor: "[2001:db8::1]:65535".parse().unwrap(),
+            alone: true,
             ..header()
         };
-        assert!(longest.encode().len() <= 110);
+        assert!(longest.encode().len() <= 112);
         assert_eq!(decode(&longest.encode()), Ok(longest));
     }
 
     proptest! {
         #[test]
-        fn round_trip(ip: IpAddr, port: u16, id: [u8; 16], service in "[a-z0-9][a-z0-9_-]{0,62}") {
+        fn round_trip(ip: IpAddr, port: u16, id: [u8; 16], alone: bool, service in "[a-z0-9][a-z0-9_-]{0,62}") {
             let header = StreamHeader {
                 service: service.parse().unwrap(),
                 visitor: SocketAddr::new(ip, port),
                 request: RequestId::from_bytes(id),
+                alone,
             };
             prop_assert_eq!(decode(&header.encode()), Ok(header));
         }

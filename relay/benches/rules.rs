@@ -1,11 +1,11 @@
-//! `cargo bench -p relay --features bench --bench rules`: what the rules cost that every request passes.
+//! `cargo bench -p relay --features inside --bench rules`: what the rules cost that every request passes.
 
 #![expect(clippy::expect_used, reason = "a benchmark that cannot be set up has nothing to say")]
 
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use relay::bench::{Rewriting, Routes};
+use relay::inside::{Rewriting, Routes};
 
 /// Koda's routes, as its example file has them.
 fn route_matching(criterion: &mut Criterion) {

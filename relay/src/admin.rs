@@ -10,6 +10,7 @@ use protocol::id::PeerName;
 use serde::{Deserialize, Serialize};
 
 use crate::enrollment::{Enrollment, now};
+use crate::metrics::{Metrics, Standing};
 use crate::store::{NewPeer, Peer, Role, StoreError, Token, TokenState};
 use crate::tunnel::session::Session;
 
@@ -29,6 +30,7 @@ pub(crate) enum Request {
     RouteList,
     RouteExplain { url: String },
     AuditList { limit: u32 },
+    Metrics,
 }
 
 /// What it gets.
@@ -43,6 +45,7 @@ pub(crate) enum Answer {
     Routes(Vec<RouteRow>),
     Explanation(Vec<String>),
     Audit(Vec<AuditRow>),
+    Metrics(String),
     Done,
     Failed { message: String, hint: Option<String> },
 }
@@ -54,6 +57,9 @@ pub(crate) struct Status {
     pub(crate) version: String,
     pub(crate) https: SocketAddr,
     pub(crate) http: Option<SocketAddr>,
+    /// Where metrics are shown.
+    #[serde(default)]
+    pub(crate) metrics: Option<SocketAddr>,
     /// What a device that enrolls without a token can compare.
     pub(crate) fingerprint: String,
     pub(crate) peers: usize,
@@ -155,9 +161,11 @@ pub(crate) struct AuditRow {
 #[derive(Debug)]
 pub(crate) struct Admin {
     pub(crate) enrollment: Arc<Enrollment>,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) name: Hostname,
     pub(crate) https_address: SocketAddr,
     pub(crate) http_address: Option<SocketAddr>,
+    pub(crate) metrics_address: Option<SocketAddr>,
 }
 
 impl Admin {
@@ -184,6 +192,7 @@ impl Admin {
             Request::RouteList => Ok(self.routes()),
             Request::RouteExplain { url } => Ok(self.explain(&url)),
             Request::AuditList { limit } => self.audit(limit).await,
+            Request::Metrics => Ok(Answer::Metrics(self.metrics())),
         };
         answer.unwrap_or_else(|error| {
             tracing::error!(error = process::terminal::chain(&error), "a command failed at the store");
@@ -198,10 +207,18 @@ impl Admin {
             version: crate::VERSION.into(),
             https: self.https_address,
             http: self.http_address,
+            metrics: self.metrics_address,
             fingerprint: self.enrollment.secret.public().fingerprint(),
             peers: self.enrollment.registry.peer_count(),
             sessions: sessions.iter().map(|session| SessionRow::of(session)).collect(),
         })
+    }
+
+    /// What a scrape gets.
+    pub(crate) fn metrics(&self) -> String {
+        let registry = &self.enrollment.registry;
+        let standing = Standing { sessions: registry.sessions().len(), peers: registry.peer_count() };
+        self.metrics.text(standing)
     }
 
     async fn create_token(&self, grant: NewPeer, lifetime_s: u64) -> Result<Answer, StoreError> {

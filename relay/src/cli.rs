@@ -16,6 +16,7 @@ use crate::admin::{Answer, Request};
 use crate::config::validated::Config;
 use crate::config::{self, ConfigError};
 use crate::edge::cert::{CertError, FileCertificates};
+use crate::edge::visitor_certificates::Authorities;
 use crate::relay::{self, RelayError};
 
 /// Why a command ended without success.
@@ -92,6 +93,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, CommandError> {
         Command::Peer(command) => peer(&path, command),
         Command::Route(RouteCommand::List { json }) => ask(&path, &Request::RouteList, json),
         Command::Route(RouteCommand::Explain { url }) => ask(&path, &Request::RouteExplain { url }, false),
+        Command::Metrics => ask(&path, &Request::Metrics, false),
         Command::Audit(AuditCommand::List { limit, json }) => ask(&path, &Request::AuditList { limit }, json),
     }
 }
@@ -124,7 +126,10 @@ fn completions(shell: clap_complete::Shell) -> Result<ExitCode, CommandError> {
 /// Reads the file and everything that it names.
 fn check(path: &Path) -> Result<ExitCode, CommandError> {
     let config = config::load(path)?;
-    if let Err(errors) = FileCertificates::load(&config.certificates) {
+    let certificates = FileCertificates::load(&config.certificates).err();
+    let authorities = Authorities::load(&config.visitor_certificates).err();
+    let errors: Vec<_> = certificates.into_iter().chain(authorities).flatten().collect();
+    if !errors.is_empty() {
         for error in errors {
             terminal::stderr_line(terminal::report(&CommandError::Certificate(error), None));
         }

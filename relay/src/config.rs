@@ -1,6 +1,11 @@
 //! `relay.toml`: [`validated`] is what the rest of the relay sees, this module reads the file into it.
 
+pub(crate) mod access_log;
+pub(crate) mod limits;
+mod log;
+mod metrics;
 pub(crate) mod validated;
+pub(crate) mod visitor_certificates;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -9,7 +14,6 @@ use std::time::Duration;
 use ipnet::IpNet;
 use process::config_file;
 use process::document::{self, Rejected, Table};
-use process::logging::LogFormat;
 use protocol::hostname::Hostname;
 
 use self::validated::{CertificateFiles, Config, Edge, Listen, Timeouts};
@@ -37,16 +41,21 @@ pub(crate) fn load(path: &Path) -> Result<Config, ConfigError> {
     Ok(config.below(folder(path)))
 }
 
-fn parse(name: &str, text: &str) -> Result<Config, Rejected> {
+pub(crate) fn parse(name: &str, text: &str) -> Result<Config, Rejected> {
     document::read(name, text, |root| {
         let hostname = root.required_parsed::<Hostname>("name");
         let data_dir = root.string("data_dir").map_or_else(|| "/var/lib/adit".into(), |dir| dir.value.into());
         let admin_socket = root.string("admin_socket").map(|path| PathBuf::from(path.value));
         let edge = edge(root.table("edge"));
         let certificates = root.tables("certificate").into_iter().filter_map(certificate).collect();
+        let visitor_certificates =
+            visitor_certificates::visitor_certificates(root.tables("visitor_certificate"));
         let internal_ca = root.table("internal_ca").and_then(|mut ca| ca.bool("enabled"));
-        let (log_format, access_log) = log(root.table("log"));
+        let log_format = log::read(root.table("log"));
+        let access_log = access_log::read(root.table("access_log"));
+        let metrics = metrics::read(root.table("metrics"));
         let timeouts = timeouts(root.table("timeouts"));
+        let limits = limits::read(root.table("limits"));
         refuse_acme(root);
         Some(Config {
             name: hostname?.into_inner(),
@@ -54,10 +63,13 @@ fn parse(name: &str, text: &str) -> Result<Config, Rejected> {
             admin_socket: admin_socket.unwrap_or_else(|| DEFAULT_ADMIN_SOCKET.into()),
             edge: edge?,
             certificates,
+            visitor_certificates,
             internal_ca: internal_ca.is_some_and(|enabled| enabled.value),
             log_format,
             access_log,
+            metrics,
             timeouts,
+            limits,
         })
     })
 }
@@ -83,8 +95,11 @@ fn edge(table: Option<Table<'_>>) -> Option<Edge> {
     let https = table.parsed::<Address>("https");
     let public_https_port = table.integer::<u16>("public_https_port", 1..=u16::MAX);
     let trusted_proxies = table.parsed_list::<Network>("trusted_proxies");
-    let max_connections = table.integer::<usize>("max_connections", 1..=1_000_000);
+    let proxy_protocol = proxy_protocol(&mut table, trusted_proxies.as_ref());
+    // Each listener holds a place for who comes next, and HTTP/3 needs one more.
+    let max_connections = table.integer::<usize>("max_connections", 4..=1_000_000);
     let threads = table.integer::<usize>("threads", 1..=256);
+    let http3 = table.bool("http3");
     Some(Edge {
         http: http.map_or(default.http, |listen| listen.value),
         https: https.map_or(default.https, |address| address.value.0),
@@ -94,9 +109,27 @@ fn edge(table: Option<Table<'_>>) -> Option<Edge> {
             .flat_map(|all| all.value)
             .map(|network| network.value.0)
             .collect(),
+        proxy_protocol,
         max_connections: max_connections.map_or(default.max_connections, |count| count.value),
         threads: threads.map(|count| count.value),
+        http3: http3.is_none_or(|on| on.value),
     })
+}
+
+/// Without proxies nobody would be asked for a header, which is not what was meant.
+fn proxy_protocol(
+    table: &mut Table<'_>,
+    trusted_proxies: Option<&document::Spanned<Vec<document::Spanned<Network>>>>,
+) -> bool {
+    let Some(wanted) = table.bool("proxy_protocol") else { return false };
+    if wanted.value && trusted_proxies.is_none_or(|networks| networks.value.is_empty()) {
+        table.problems().add_with_hint(
+            &wanted,
+            "there is no proxy that this could be expected of",
+            "name their networks in `trusted_proxies`",
+        );
+    }
+    wanted.value
 }
 
 /// Where to listen.
@@ -129,13 +162,6 @@ fn certificate(mut table: Table<'_>) -> Option<CertificateFiles> {
     let cert = table.required_string("cert");
     let key = table.required_string("key");
     Some(CertificateFiles { cert: cert?.value.into(), key: key?.value.into() })
-}
-
-fn log(table: Option<Table<'_>>) -> (LogFormat, bool) {
-    let Some(mut table) = table else { return (LogFormat::default(), true) };
-    let format = table.parsed::<LogFormat>("format");
-    let access = table.bool("access");
-    (format.map_or(LogFormat::default(), |format| format.value), access.is_none_or(|access| access.value))
 }
 
 fn timeouts(table: Option<Table<'_>>) -> Timeouts {
@@ -178,6 +204,9 @@ fn folder(path: &Path) -> &Path {
 
 #[cfg(test)]
 mod tests {
+    use process::logging::LogFormat;
+
+    use super::access_log::{Format, Output};
     use super::*;
 
     #[test]
@@ -207,14 +236,20 @@ key = "b.pem"
 enabled = true
 [log]
 format = "json"
-access = false
+[access_log]
+output = "/tmp/x/access.log"
+format = "combined"
+[metrics]
+listen = "127.0.0.1:9100"
 [timeouts]
 first_byte = "1s"
 "#;
         let config = parse("relay.toml", text).unwrap();
         assert_eq!((config.edge.http, config.edge.trusted_proxies.len()), (Listen::Off, 2));
         assert_eq!((config.timeouts.first_byte, config.certificates.len()), (Duration::from_secs(1), 1));
-        assert_eq!((config.log_format, config.access_log), (LogFormat::Json, false));
+        assert_eq!((config.log_format, config.access_log.format), (LogFormat::Json, Format::Combined));
+        assert_eq!(config.access_log.output, Output::File("/tmp/x/access.log".into()));
+        assert!(matches!(config.metrics, Listen::At(_)));
     }
 
     #[test]

@@ -2,25 +2,31 @@
 //!
 //! 1. [`config`] says which addresses and certificates there are.
 //! 2. [`edge`] accepts a visitor and finishes TLS.
-//! 3. [`ingress`] reads a request, and asks [`route`] which service its path leads to and [`policy`] for a permit.
+//! 3. [`ingress`] reads a request, which [`gate`] and [`throttle`] may find to be one too many, and asks [`route`] which service its path leads to and [`policy`] for a permit.
 //! 4. [`tunnel`] takes the permit and carries the request to the agent over a stream of its session.
 //! 5. [`enrollment`] decides who may have a session, and remembers it in the [`store`].
 //! 6. [`relay`] starts and stops all of it; [`admin`] answers the commands of [`cli`] while it runs.
+//!
+//! All of them count in [`metrics`], which [`metrics_endpoint`] shows.
 
 mod admin;
-#[cfg(feature = "bench")]
-#[doc(hidden)]
-pub mod bench;
 pub mod cli;
 mod config;
 mod edge;
 mod enrollment;
+mod gate;
 mod ingress;
+#[cfg(any(test, feature = "inside"))]
+#[doc(hidden)]
+pub mod inside;
 mod lock;
+mod metrics;
+mod metrics_endpoint;
 mod policy;
 mod relay;
 mod route;
 mod store;
+mod throttle;
 mod tunnel;
 
 /// This program's version.

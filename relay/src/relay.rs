@@ -1,36 +1,36 @@
 //! Puts the relay together, runs it, takes changed files into use, and stops it in order.
 
+mod open;
 mod reload;
 
 use std::io;
 use std::net::SocketAddr;
-use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
-use arc_swap::ArcSwap;
-use process::local::{self, BindError};
-use process::private_file::{self, LockError, PrivateFileError};
+use process::local::BindError;
+use process::private_file::{LockError, PrivateFileError};
 use process::terminal;
-use quinn::Endpoint;
 use rustls::crypto::aws_lc_rs;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::admin::{Admin, Request};
-use crate::config::validated::{Config, Listen};
-use crate::edge::cert::{CertError, Certificates, FileCertificates};
-use crate::edge::internal_ca::{self, CaError, InternalCa};
+use self::open::Opened;
+use crate::admin::Request;
+use crate::config::validated::Config;
+use crate::edge::cert::CertError;
+use crate::edge::internal_ca::CaError;
+use crate::edge::listener::{self, Door};
 use crate::edge::shards::Shards;
-use crate::edge::{listener, tls};
-use crate::enrollment::Enrollment;
-use crate::ingress::{Ingress, RequestIds, connection, redirect};
-use crate::store::{Store, StoreError};
+use crate::edge::tls::VisitorTls;
+use crate::ingress::access_log::output::AccessLogError;
+use crate::ingress::http3::QuicVisitors;
+use crate::ingress::{Ingress, connection, redirect};
+use crate::metrics_endpoint;
+use crate::store::StoreError;
 use crate::tunnel::listener::{self as sessions, EndpointError};
-use crate::tunnel::registry::Registry;
 
 /// Why the relay does not start.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +59,8 @@ pub(crate) enum RelayError {
     Admin(#[source] BindError),
     #[error("files cannot be watched")]
     Watch(#[from] process::watch::WatchError),
+    #[error(transparent)]
+    AccessLog(#[from] AccessLogError),
     #[error("the threads for visitors cannot be started")]
     Threads(#[source] io::Error),
     #[error("a part of the relay ended unexpectedly")]
@@ -71,6 +73,7 @@ impl RelayError {
         match self {
             Self::DataFolder(error) => error.hint(),
             Self::Admin(error) => error.hint(),
+            Self::AccessLog(error) => error.hint(),
             Self::Locked(LockError::Held { .. }) => {
                 Some("another relay runs with this `data_dir`; stop it first".into())
             }
@@ -102,31 +105,18 @@ fn listen_hint(source: &io::Error) -> Option<String> {
     in_use.then(|| "another program listens there; `ss -lnp` says which".into())
 }
 
-/// Everything that is open.
-struct Opened {
-    http: Option<TcpListener>,
-    https: TcpListener,
-    endpoint: Endpoint,
-    admin: local::Listener,
-    acceptor: tokio_rustls::TlsAcceptor,
-    shards: Arc<Shards>,
-    ingress: Arc<Ingress>,
-    state: Arc<Admin>,
-    certificates: Arc<Certificates>,
-    max_connections: usize,
-    lock: private_file::Lock,
-}
-
 /// Runs until `stop`, or until a part of it fails. The edge stops first, and the sessions after it, so that what visitors
 /// are in the middle of can come to its end.
 pub(crate) async fn run(path: PathBuf, config: Config, stop: CancellationToken) -> Result<(), RelayError> {
-    let opened = open(&config, &stop).await?;
+    let opened = open::open(&config, &stop).await?;
     let (store, upgraded) = (opened.state.enrollment.store.clone(), opened.ingress.upgraded.clone());
+    let ingress = Arc::clone(&opened.ingress);
     // Held to the end: what was upgraded, and what carries requests, runs there too.
     let shards = Arc::clone(&opened.shards);
+    let over_quic = TaskTracker::new();
     let inner_stop = CancellationToken::new();
     let (mut edge, mut inner) = (JoinSet::new(), JoinSet::new());
-    start(&mut edge, &mut inner, opened, (path, config), &inner_stop)?;
+    start((&mut edge, &over_quic, &mut inner), opened, (path, config), &inner_stop)?;
     // Systemd alone wants to know; without it this does nothing.
     let _no_systemd = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     let first = tokio::select! {
@@ -137,6 +127,8 @@ pub(crate) async fn run(path: PathBuf, config: Config, stop: CancellationToken) 
     let _no_systemd = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     tracing::info!("stopping");
     stop.cancel();
+    over_quic.close();
+    let _cut_later = tokio::time::timeout(listener::GRACE, over_quic.wait()).await;
     while edge.join_next().await.is_some() {}
     upgraded.close();
     upgraded.wait().await;
@@ -144,12 +136,12 @@ pub(crate) async fn run(path: PathBuf, config: Config, stop: CancellationToken) 
     while inner.join_next().await.is_some() {}
     store.close().await;
     drop(shards);
+    ingress.access_log.load().finish();
     first.and_then(Result::err).map_or(Ok(()), |error| Err(RelayError::Part(error)))
 }
 
 fn start(
-    edge: &mut JoinSet<()>,
-    inner: &mut JoinSet<()>,
+    (edge, over_quic, inner): (&mut JoinSet<()>, &TaskTracker, &mut JoinSet<()>),
     opened: Opened,
     (path, config): (PathBuf, Config),
     inner_stop: &CancellationToken,
@@ -159,17 +151,22 @@ fn start(
         https,
         endpoint,
         admin,
+        metrics,
         acceptor,
         shards,
         ingress,
         state,
         certificates,
-        max_connections,
         lock,
     } = opened;
-    let (enrollment, stop) = (Arc::clone(&state.enrollment), ingress.stop.clone());
+    let enrollment = Arc::clone(&state.enrollment);
     let reload = reload::Reload::new(path, config, certificates, Arc::clone(&ingress))?;
-    inner.spawn(sessions::run(endpoint, enrollment, inner_stop.clone()));
+    let visitors = Arc::new(QuicVisitors { ingress: Arc::clone(&ingress), tasks: over_quic.clone() });
+    inner.spawn(sessions::run(endpoint, enrollment, visitors, inner_stop.clone()));
+    if let Some(metrics) = metrics {
+        let state = Arc::clone(&state);
+        inner.spawn(metrics_endpoint::run(metrics, inner_stop.clone(), move || state.metrics()));
+    }
     let answer = move |request: Request| {
         let state = Arc::clone(&state);
         async move { state.answer(request).await }
@@ -183,106 +180,38 @@ fn start(
         }
         drop(lock);
     });
-    if let Some(http) = http {
-        let ingress = Arc::clone(&ingress);
-        let serve = move |stream, address, slot| redirect::serve(Arc::clone(&ingress), stream, address, slot);
-        edge.spawn(listener::run(http, max_connections, Arc::clone(&shards), stop.clone(), serve));
-    }
-    let serve = move |stream, address, slot| {
-        connection::serve(Arc::clone(&ingress), acceptor.clone(), stream, address, slot)
-    };
-    edge.spawn(listener::run(https, max_connections, shards, stop, serve));
+    start_edge(edge, (http, https), acceptor, shards, ingress);
     Ok(())
 }
 
-async fn open(config: &Config, stop: &CancellationToken) -> Result<Opened, RelayError> {
-    private_file::create_folder(&config.data_dir)?;
-    let lock = private_file::lock(&config.data_dir.join("relay.lock")).map_err(RelayError::Locked)?;
-    let store = Store::open(&config.data_dir.join("adit.db")).await?;
-    let secret = store.relay_secret(process::random::bytes()).await?;
-    let registry = Arc::new(Registry::new(config.timeouts));
-    let enrollment = Arc::new(Enrollment::new(store, Arc::clone(&registry), secret).await?);
-    let certificates = certificates(config, Arc::clone(&registry))?;
-    let fallback = internal_ca::self_signed(config.name.as_str())?;
-    let session_tls = tls::sessions(Arc::clone(&certificates), fallback)?;
-    let (https, endpoint) = bind_https(config.edge.https, session_tls, &enrollment)?;
-    let https_address = https.local_addr().map_err(listen_error(config.edge.https))?;
-    let http = match config.edge.http {
-        Listen::At(address) => Some(listener::bind(address).map_err(listen_error(address))?),
-        Listen::Off => None,
-    };
-    let http_address = http.as_ref().and_then(|listener| listener.local_addr().ok());
-    let ingress = Arc::new(Ingress {
-        registry,
-        trusted_proxies: ArcSwap::from_pointee(config.edge.trusted_proxies.clone()),
-        access_log: AtomicBool::new(config.access_log),
-        https_port: config.edge.public_https_port.unwrap_or(https_address.port()),
-        request_ids: RequestIds::new(),
-        stop: stop.clone(),
-        upgraded: TaskTracker::new(),
-    });
-    let fingerprint = enrollment.secret.public().fingerprint();
-    let plain = http_address.map_or("off".to_owned(), |address| address.to_string());
-    tracing::info!(name = %config.name, https = %https_address, http = plain, fingerprint, "relay up");
-    let state = Arc::new(Admin { enrollment, name: config.name.clone(), https_address, http_address });
-    let admin = local::Listener::bind(&config.admin_socket).map_err(RelayError::Admin)?;
-    let acceptor = tls::visitors(Arc::clone(&certificates))?;
-    let shards = Arc::new(Shards::start(threads(config)).map_err(RelayError::Threads)?);
-    let max_connections = config.edge.max_connections;
-    Ok(Opened {
-        http,
-        https,
-        endpoint,
-        admin,
-        acceptor,
-        shards,
-        ingress,
-        state,
-        certificates,
-        max_connections,
-        lock,
-    })
-}
-
-fn threads(config: &Config) -> usize {
-    let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
-    config.edge.threads.unwrap_or_else(cores)
-}
-
-fn listen_error(address: SocketAddr) -> impl Fn(io::Error) -> RelayError {
-    move |source| RelayError::Listen { address, source }
-}
-
-fn certificates(config: &Config, registry: Arc<Registry>) -> Result<Arc<Certificates>, RelayError> {
-    let files = FileCertificates::load(&config.certificates).map_err(RelayError::Certificates)?;
-    let internal = config.internal_ca.then(|| InternalCa::open(&config.data_dir)).transpose()?;
-    let name = config.name.clone();
-    let owner = Box::new(move |hostname: &protocol::hostname::Hostname| {
-        if *hostname == name { Some(name.clone().into()) } else { registry.routes().owner(hostname) }
-    });
-    Ok(Arc::new(Certificates::new(files, internal, owner)))
-}
-
-/// How often a free TCP port is tried whose UDP twin is taken; only where the kernel chooses the port.
-const PORT_TRIES: usize = 20;
-
-/// TCP and UDP on the same port.
-fn bind_https(
-    address: SocketAddr,
-    tls: rustls::ServerConfig,
-    enrollment: &Enrollment,
-) -> Result<(TcpListener, Endpoint), RelayError> {
-    let mut tries = if address.port() == 0 { PORT_TRIES } else { 1 };
-    loop {
-        tries -= 1;
-        let https = listener::bind(address).map_err(listen_error(address))?;
-        let bound = https.local_addr().map_err(listen_error(address))?;
-        match sessions::endpoint(bound, tls.clone(), &enrollment.secret) {
-            Ok(endpoint) => return Ok((https, endpoint)),
-            Err(error) if tries == 0 => return Err(error.into()),
-            Err(_) => {}
+fn start_edge(
+    edge: &mut JoinSet<()>,
+    (http, https): (Option<TcpListener>, TcpListener),
+    tls: VisitorTls,
+    shards: Arc<Shards>,
+    ingress: Arc<Ingress>,
+) {
+    let door = || {
+        let trust = Arc::clone(&ingress);
+        Door {
+            admission: Arc::clone(&ingress.admission),
+            shards: Arc::clone(&shards),
+            is_proxy: move |address| trust.trusts(address),
+            cancel: ingress.stop.clone(),
         }
+    };
+    if let Some(http) = http {
+        let ingress = Arc::clone(&ingress);
+        let serve = move |stream, address, slot| redirect::serve(Arc::clone(&ingress), stream, address, slot);
+        edge.spawn(listener::run(http, door(), serve));
     }
+    let serve = {
+        let ingress = Arc::clone(&ingress);
+        move |stream, address, slot| {
+            connection::serve(Arc::clone(&ingress), tls.clone(), stream, address, slot)
+        }
+    };
+    edge.spawn(listener::run(https, door(), serve));
 }
 
 /// Every TLS configuration takes its provider by name; this is for libraries that ask for the default.

@@ -2,5 +2,7 @@
 //! [`readings`] is what a path may mean, [`table`] is all hostnames of all sessions.
 
 pub(crate) mod exposure;
+#[cfg(test)]
+mod properties;
 pub(crate) mod readings;
 pub(crate) mod table;

@@ -9,7 +9,6 @@ pub(crate) mod control;
 pub(crate) mod crowd;
 pub(crate) mod enroll;
 pub(crate) mod establish;
-pub(crate) mod gate;
 pub(crate) mod listener;
 pub(crate) mod pool;
 pub(crate) mod registry;

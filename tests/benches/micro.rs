@@ -30,6 +30,7 @@ fn stream_header(criterion: &mut Criterion) {
         service: "dashboard".parse().expect("a name"),
         visitor: ([203, 0, 113, 7], 50123).into(),
         request: RequestId::from_bytes([7; 16]),
+        alone: false,
     };
     let bytes = header.encode();
     criterion.bench_function("stream header, encode", |bencher| bencher.iter(|| black_box(&header).encode()));

@@ -109,6 +109,13 @@ impl Relay {
         Self::configured("127.0.0.1:0", "127.0.0.1:0", &edge, "")
     }
 
+    /// With an internal CA, and further keys of `[edge]`.
+    #[must_use]
+    pub fn with_edge(keys: &str) -> Self {
+        let edge = format!("{keys}[internal_ca]\nenabled = true\n");
+        Self::configured("127.0.0.1:0", "127.0.0.1:0", &edge, "")
+    }
+
     /// Without an internal CA.
     #[must_use]
     pub fn without_ca(sections: &str) -> Self {

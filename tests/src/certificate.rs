@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
@@ -36,8 +37,18 @@ impl Authority {
     /// Writes `STEM.pem` and `STEM.key`, for these hostnames.
     pub fn write(&self, folder: &Path, stem: &str, hostnames: &[&str]) {
         let hostnames: Vec<String> = hostnames.iter().map(ToString::to_string).collect();
+        self.sign(folder, stem, CertificateParams::new(hostnames).expect("hostnames"));
+    }
+
+    /// The same for a hostname of its own, of which so many seconds are left.
+    pub fn write_brief(&self, folder: &Path, stem: &str, seconds: u64) {
+        let mut params = CertificateParams::new(vec![format!("{stem}.example")]).expect("a hostname");
+        params.not_after = (SystemTime::now() + Duration::from_secs(seconds)).into();
+        self.sign(folder, stem, params);
+    }
+
+    fn sign(&self, folder: &Path, stem: &str, params: CertificateParams) {
         let key = KeyPair::generate().expect("a key");
-        let params = CertificateParams::new(hostnames).expect("hostnames");
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
         fs::write(folder.join(format!("{stem}.key")), key.serialize_pem()).expect("a file");
         fs::write(folder.join(format!("{stem}.pem")), certificate.pem()).expect("a file");

@@ -5,6 +5,11 @@ pub mod bed;
 pub mod binaries;
 pub mod certificate;
 pub mod deploy;
+pub mod foreign;
+pub mod h2_raw;
+pub mod h3_visitor;
+pub mod held;
+pub mod hostile;
 pub mod koda;
 #[cfg(target_os = "linux")]
 pub mod link;
@@ -12,5 +17,6 @@ pub mod origin;
 pub mod program;
 pub mod raw;
 pub mod tape;
+pub mod tls;
 pub mod visitor;
 pub mod wait;

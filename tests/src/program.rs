@@ -30,13 +30,21 @@ impl Program {
     #[must_use]
     pub fn node(script: &str) -> Self {
         let mut command = Command::new("node");
-        command.arg(script).current_dir(real_folder()).stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut child = command.spawn().expect("node is installed");
+        command.arg(script).current_dir(real_folder());
+        Self::announced(command)
+    }
+
+    /// Any program that does so.
+    #[must_use]
+    pub fn announced(mut command: Command) -> Self {
+        let name = format!("{command:?}");
+        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+        let mut child = child.unwrap_or_else(|error| panic!("{name}: {error}; `.ci/run` installs it"));
         let mut line = String::new();
         let stdout = child.stdout.take().expect("its output is piped");
         BufReader::new(stdout).read_line(&mut line).expect("a line of text");
         let said: Value =
-            serde_json::from_str(&line).unwrap_or_else(|error| panic!("{script}: {error}: {line:?}"));
+            serde_json::from_str(&line).unwrap_or_else(|error| panic!("{name}: {error}: {line:?}"));
         let port = said["port"].as_u64().and_then(|port| port.try_into().ok()).expect("a port");
         Self { child, port, _folder: None }
     }
@@ -60,15 +68,24 @@ impl Program {
     /// nginx with files of a folder; `name` holds `bytes`.
     #[must_use]
     pub fn nginx(name: &str, bytes: &[u8]) -> Self {
+        Self::nginx_server("listen 127.0.0.1:{port}; root {folder};", &[(name, bytes)])
+    }
+
+    /// nginx with a `server` block, in which `{port}` and `{folder}` are its own, and files of that folder.
+    #[must_use]
+    pub fn nginx_server(server: &str, files: &[(&str, &[u8])]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let (path, port) = (folder.path().display(), free_port());
         fs::create_dir(folder.path().join("www")).expect("a folder can be made");
-        fs::write(folder.path().join("www").join(name), bytes).expect("a file can be written");
+        for (name, bytes) in files {
+            fs::write(folder.path().join("www").join(name), bytes).expect("a file can be written");
+        }
+        let server = server.replace("{port}", &port.to_string()).replace("{folder}", &format!("{path}/www"));
         let config = format!(
             "daemon off;\nuser root;\nworker_processes 1;\npid {path}/nginx.pid;\nerror_log {path}/error.log;\n\
              events {{}}\nhttp {{ access_log off; client_body_temp_path {path}/body; proxy_temp_path {path}/proxy;\n\
              fastcgi_temp_path {path}/fastcgi; uwsgi_temp_path {path}/uwsgi; scgi_temp_path {path}/scgi;\n\
-             server {{ listen 127.0.0.1:{port}; root {path}/www; }} }}\n"
+             server {{ {server} }} }}\n"
         );
         let file = folder.path().join("nginx.conf");
         fs::write(&file, config).expect("a configuration can be written");

@@ -18,6 +18,8 @@ pub struct Message {
     pub fields: Vec<(String, String)>,
     /// Without its chunks.
     pub body: Vec<u8>,
+    /// What came behind the last chunk.
+    pub trailers: Vec<(String, String)>,
 }
 
 impl Message {
@@ -100,8 +102,9 @@ fn read_body(mut message: Message, rest: &[u8], head: usize, kind: Kind) -> Fron
             Err(error) => Front::Unclear(format!("content-length {length:?}: {error}")),
         },
         ([], [coding]) if coding == "chunked" => match read_chunks(rest) {
-            Ok(Some((body, length))) => {
+            Ok(Some((body, trailers, length))) => {
                 message.body = body;
+                message.trailers = trailers;
                 Front::Whole(message, head + length)
             }
             Ok(None) => Front::Part,
@@ -117,30 +120,42 @@ fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
 
 fn read_head(head: &[u8]) -> Result<Message, String> {
     let text: String = head.iter().copied().map(char::from).collect();
-    let mut lines = text.split("\r\n");
-    let start = lines.next().unwrap_or_default().to_owned();
+    let (start, lines) = text.split_once("\r\n").unwrap_or((&text, ""));
+    if start.contains(char::is_control) {
+        return Err(format!("an odd first line: {start:?}"));
+    }
+    let (body, trailers) = (Vec::new(), Vec::new());
+    Ok(Message { start: start.to_owned(), fields: read_fields(lines)?, body, trailers })
+}
+
+/// Field lines without the last one's CRLF.
+fn read_fields(lines: &str) -> Result<Vec<(String, String)>, String> {
     let mut fields = Vec::new();
-    for line in lines {
+    for line in lines.split("\r\n").take_while(|_| !lines.is_empty()) {
         let Some((name, value)) = line.split_once(':') else { return Err(format!("no field: {line:?}")) };
-        let odd = |c: char| c.is_control() || c.is_whitespace();
+        let odd = |c: char| !c.is_ascii_alphanumeric() && !"!#$%&'*+-.^_`|~".contains(c);
         if name.is_empty() || name.contains(odd) || value.contains(|c: char| c != '\t' && c.is_control()) {
             return Err(format!("an odd field: {line:?}"));
         }
         fields.push((name.to_owned(), value.trim().to_owned()));
     }
-    if start.contains(char::is_control) {
-        return Err(format!("an odd first line: {start:?}"));
-    }
-    Ok(Message { start, fields, body: Vec::new() })
+    Ok(fields)
 }
 
-/// The body and how many bytes it took, with no extension and no trailer.
-fn read_chunks(bytes: &[u8]) -> Result<Option<(Vec<u8>, usize)>, String> {
+type Chunked = (Vec<u8>, Vec<(String, String)>, usize);
+
+/// The body, its trailers and how many bytes it took; no chunk has an extension.
+fn read_chunks(bytes: &[u8]) -> Result<Option<Chunked>, String> {
     let (mut body, mut at) = (Vec::new(), 0);
     loop {
         let Some(end) = find(&bytes[at..], b"\r\n") else { return Ok(None) };
         let size = String::from_utf8_lossy(&bytes[at..at + end]).into_owned();
-        let length = usize::from_str_radix(&size, 16).map_err(|error| format!("chunk {size:?}: {error}"))?;
+        let canonical = |length: &usize| format!("{length:x}") == size.to_ascii_lowercase();
+        let length = usize::from_str_radix(&size, 16).ok().filter(canonical);
+        let length = length.ok_or_else(|| format!("a chunk of {size:?} bytes"))?;
+        if length == 0 {
+            return read_trailers(&bytes[at..], body, at);
+        }
         at += end + 2;
         let Some(chunk) = bytes.get(at..at + length + 2) else { return Ok(None) };
         if !chunk.ends_with(b"\r\n") {
@@ -148,9 +163,42 @@ fn read_chunks(bytes: &[u8]) -> Result<Option<(Vec<u8>, usize)>, String> {
         }
         body.extend_from_slice(&chunk[..length]);
         at += length + 2;
-        if length == 0 {
-            return Ok(Some((body, at)));
-        }
+    }
+}
+
+/// From the last chunk's `0` on.
+fn read_trailers(bytes: &[u8], body: Vec<u8>, at: usize) -> Result<Option<Chunked>, String> {
+    let Some(end) = find(bytes, b"\r\n\r\n") else { return Ok(None) };
+    let text: String = bytes[..end].iter().copied().map(char::from).collect();
+    let (_, lines) = text.split_once("\r\n").unwrap_or((&text, ""));
+    Ok(Some((body, read_fields(lines)?, at + end + 4)))
+}
+
+/// How bytes are cut up on their way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    Whole,
+    Halves,
+    /// One by one; by a thousand where there are very many.
+    Bytes,
+}
+
+impl Cut {
+    pub const ALL: [Self; 3] = [Self::Whole, Self::Halves, Self::Bytes];
+
+    fn pieces(self, bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+        let size = match self {
+            Self::Whole => bytes.len(),
+            Self::Halves => bytes.len().div_ceil(2),
+            Self::Bytes if bytes.len() <= 4096 => 1,
+            Self::Bytes => 1021,
+        };
+        bytes.chunks(size.max(1))
+    }
+
+    /// Long enough for the other side to see most pieces by themselves.
+    const fn pause(self) -> Duration {
+        Duration::from_micros(if matches!(self, Self::Halves) { 3000 } else { 0 })
     }
 }
 
@@ -182,6 +230,18 @@ impl RawVisitor {
     pub async fn send(&mut self, bytes: &[u8]) {
         if self.stream.write_all(bytes).await.is_ok() {
             let _closed_by_then = self.stream.flush().await;
+        }
+    }
+
+    /// The same, each piece in a TLS record and a TCP segment of its own.
+    pub async fn send_cut(&mut self, bytes: &[u8], cut: Cut) {
+        let _slower_then = self.stream.get_ref().0.set_nodelay(true);
+        for piece in cut.pieces(bytes) {
+            self.send(piece).await;
+            tokio::task::yield_now().await;
+            if !cut.pause().is_zero() {
+                tokio::time::sleep(cut.pause()).await;
+            }
         }
     }
 

@@ -19,9 +19,18 @@ struct Record {
     /// What no two programs would read alike.
     unclear: Vec<String>,
     bytes: usize,
-    connections: usize,
+    connections: Vec<Connection>,
     /// Connections that ended inside a request.
     broken_off: usize,
+}
+
+/// One connection to the origin.
+#[derive(Debug, Default)]
+struct Connection {
+    /// What arrived since they were last taken.
+    bytes: Vec<u8>,
+    /// It holds a part of a request, and more may come.
+    within: bool,
 }
 
 /// The origin.
@@ -54,6 +63,19 @@ impl Tape {
         })
     }
 
+    /// Takes the requests out, or what was not clear.
+    ///
+    /// # Errors
+    ///
+    /// What no two programs would read alike, where there was any.
+    pub fn take_checked(&self) -> Result<Vec<Message>, Vec<String>> {
+        self.with(|record| {
+            let requests = std::mem::take(&mut record.requests);
+            let unclear = std::mem::take(&mut record.unclear);
+            if unclear.is_empty() { Ok(requests) } else { Err(unclear) }
+        })
+    }
+
     /// The one request since the last time.
     #[must_use]
     pub fn only(&self) -> Message {
@@ -71,7 +93,26 @@ impl Tape {
     /// How many connections were opened.
     #[must_use]
     pub fn connections(&self) -> usize {
-        self.with(|record| record.connections)
+        self.with(|record| record.connections.len())
+    }
+
+    /// Takes out what arrived, byte for byte: the number of each connection that something came on, and what.
+    #[must_use]
+    pub fn take_bytes(&self) -> Vec<(usize, Vec<u8>)> {
+        let taken = |record: &mut Record| {
+            let all = record.connections.iter_mut().map(|connection| std::mem::take(&mut connection.bytes));
+            all.enumerate().filter(|(_, bytes)| !bytes.is_empty()).collect()
+        };
+        self.with(taken)
+    }
+
+    /// Waits until no connection is in the middle of a request: each is whole, or its connection has ended.
+    pub async fn settled(&self) {
+        let settled = async || {
+            let within = |record: &mut Record| record.connections.iter().any(|connection| connection.within);
+            (!self.with(within)).then_some(())
+        };
+        eventually("no request is half at the origin", settled).await;
     }
 
     /// Waits for a connection that ends inside a request.
@@ -85,33 +126,69 @@ impl Tape {
     }
 }
 
+/// One connection's part of the record.
+struct Notes {
+    record: Arc<Mutex<Record>>,
+    number: usize,
+}
+
+impl Notes {
+    fn begin(record: Arc<Mutex<Record>>) -> Self {
+        let mut open = record.lock().expect("no test panics while it holds the record");
+        open.connections.push(Connection::default());
+        let number = open.connections.len() - 1;
+        drop(open);
+        Self { record, number }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Record, usize)) {
+        let mut record = self.record.lock().expect("no test panics while it holds the record");
+        change(&mut record, self.number);
+    }
+
+    fn arrived(&self, bytes: &[u8]) {
+        self.change(|record, number| {
+            record.bytes += bytes.len();
+            record.connections[number].bytes.extend_from_slice(bytes);
+            record.connections[number].within = true;
+        });
+    }
+
+    fn ended(&self, unclear: Option<String>, left: usize) {
+        self.change(|record, number| {
+            record.broken_off += usize::from(unclear.is_none() && left > 0);
+            record.unclear.extend(unclear);
+            record.connections[number].within = false;
+        });
+    }
+}
+
 async fn play<A: Fn(&Message) -> Vec<u8>>(mut stream: TcpStream, answer: Arc<A>, record: Arc<Mutex<Record>>) {
-    let note = |change: &mut dyn FnMut(&mut Record)| {
-        change(&mut record.lock().expect("no test panics while it holds the record"));
-    };
-    note(&mut |record| record.connections += 1);
-    let mut buffer = Vec::new();
-    while let Ok(length @ 1..) = stream.read_buf(&mut buffer).await {
-        note(&mut |record| record.bytes += length);
+    let notes = Notes::begin(record);
+    let (mut buffer, mut unclear) = (Vec::new(), None);
+    'connection: while let Ok(length @ 1..) = stream.read_buf(&mut buffer).await {
+        notes.arrived(&buffer[buffer.len() - length..]);
         loop {
             match read_message(&buffer, Kind::Request) {
                 Front::Whole(request, length) => {
                     buffer.drain(..length);
                     let response = answer(&request);
-                    note(&mut |record| record.requests.push(request.clone()));
+                    let within = !buffer.is_empty();
+                    notes.change(|record, number| {
+                        record.requests.push(request);
+                        record.connections[number].within = within;
+                    });
                     if stream.write_all(&response).await.is_err() {
-                        return;
+                        break 'connection;
                     }
                 }
                 Front::Part => break,
                 Front::Unclear(reason) => {
-                    note(&mut |record| record.unclear.push(reason.clone()));
-                    return;
+                    unclear = Some(reason);
+                    break 'connection;
                 }
             }
         }
     }
-    if !buffer.is_empty() {
-        note(&mut |record| record.broken_off += 1);
-    }
+    notes.ended(unclear, buffer.len());
 }

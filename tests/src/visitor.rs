@@ -1,6 +1,6 @@
 //! A visitor: TLS to the relay under a hostname, then HTTP by hyper, or bytes by hand.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -58,6 +58,8 @@ impl Answer {
 pub struct Visitor {
     address: SocketAddr,
     roots: Arc<RootCertStore>,
+    /// Of its own, where it is chosen.
+    local: Option<IpAddr>,
 }
 
 impl Visitor {
@@ -74,7 +76,14 @@ impl Visitor {
         for root in CertificateDer::pem_file_iter(roots).expect("the root can be read") {
             store.add(root.expect("PEM")).expect("a root");
         }
-        Self { address, roots: Arc::new(store) }
+        Self { address, roots: Arc::new(store), local: None }
+    }
+
+    /// The same from an address of its own: every one of 127.0.0.0/8 is this machine's.
+    #[must_use]
+    pub fn coming_from(mut self, local: [u8; 4]) -> Self {
+        self.local = Some(local.into());
+        self
     }
 
     /// A TLS connection under a hostname, offering these protocols.
@@ -89,7 +98,11 @@ impl Visitor {
             builder.expect("the provider knows TLS").with_root_certificates(Arc::clone(&self.roots));
         let mut config = builder.with_no_client_auth();
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-        let tcp = TcpStream::connect(self.address).await?;
+        let socket = if self.address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        if let Some(local) = self.local {
+            socket.bind((local, 0).into())?;
+        }
+        let tcp = socket.connect(self.address).await?;
         let name = ServerName::try_from(hostname.to_owned()).expect("a hostname");
         TlsConnector::from(Arc::new(config)).connect(name, tcp).await
     }
@@ -104,11 +117,7 @@ impl Visitor {
 
     /// An HTTP/2 connection.
     pub async fn http2(&self, hostname: &str) -> http2::SendRequest<Body> {
-        let stream = self.connect(hostname, &["h2"]).await.expect("TLS");
-        let (sender, connection) =
-            http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.expect("HTTP/2");
-        background(async move { drop(connection.await) });
-        sender
+        http2_over(self.connect(hostname, &["h2"]).await.expect("TLS")).await
     }
 
     /// One GET on a connection of its own.
@@ -137,6 +146,14 @@ impl Visitor {
         }
         got
     }
+}
+
+/// HTTP/2 on a connection that is open.
+pub async fn http2_over(stream: TlsStream<TcpStream>) -> http2::SendRequest<Body> {
+    let (sender, connection) =
+        http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.expect("HTTP/2");
+    background(async move { drop(connection.await) });
+    sender
 }
 
 /// A request line and a `Host`; the rest is the caller's.

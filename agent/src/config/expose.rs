@@ -11,8 +11,9 @@ use protocol::id::ServiceName;
 use protocol::limits;
 use protocol::path::PathPattern;
 
+use super::hsts;
 use super::read::Names;
-use super::validated::{FieldName, Network};
+use super::validated::{FieldName, Network, Upgrade};
 
 /// WebSockets are never cut sooner when idle.
 const SHORTEST_UPGRADE_IDLE: Duration = Duration::from_secs(3600);
@@ -42,6 +43,8 @@ fn expose(
     let max_body = table.byte_size("max_body").map(Spanned::into_inner);
     let allow_from = table.parsed_list::<Network>("allow_from").map(Spanned::into_inner).unwrap_or_default();
     let timeouts = table.table("timeouts").map(timeouts).unwrap_or_default();
+    let upgrades = upgrades(&mut table);
+    let hsts = hsts::read(&mut table, &response_headers, &headers);
     let hostname = hostname?;
     unique(&hostname, seen, table.problems(), "hostname");
     Some(Expose {
@@ -52,6 +55,8 @@ fn expose(
         max_body,
         allow_from: allow_from.iter().map(|network| network.value.to_string()).collect(),
         timeouts,
+        upgrades,
+        hsts,
     })
 }
 
@@ -141,6 +146,19 @@ fn edit(table: &mut Table<'_>) -> HeaderEdit {
         }
     }
     HeaderEdit { remove: remove.into_iter().map(|name| name.into_inner().0).collect(), set }
+}
+
+fn upgrades(table: &mut Table<'_>) -> Option<Vec<String>> {
+    let problems = table.problems();
+    let named = table.parsed_list::<Upgrade>("upgrades")?;
+    if named.value.len() > limits::UPGRADES {
+        problems.add(&named, format!("a hostname has at most {} of these", limits::UPGRADES));
+    }
+    let mut seen = Vec::new();
+    for upgrade in &named.value {
+        unique(upgrade, &mut seen, problems, "protocol");
+    }
+    Some(named.into_inner().into_iter().map(|upgrade| upgrade.into_inner().0).collect())
 }
 
 fn timeouts(mut table: Table<'_>) -> Timeouts {

@@ -16,14 +16,14 @@ use rustls_pki_types::pem::PemObject as _;
 
 use super::expose;
 use super::target::Target;
-use super::validated::{Allow, Config, OriginTrust, Private, ServiceConfig};
+use super::validated::{Allow, Config, OriginTrust, Private, ProxyProtocol, ServiceConfig};
 use crate::authority::RelayAddress;
 
 /// Reads a file that the configuration names.
-pub(super) type ReadFile<'f> = &'f dyn Fn(&Path) -> io::Result<Vec<u8>>;
+pub(crate) type ReadFile<'f> = &'f dyn Fn(&Path) -> io::Result<Vec<u8>>;
 
 /// The configuration in `text`, the contents of the file shown as `name`.
-pub(super) fn read(name: &str, text: &str, files: ReadFile<'_>) -> Result<Config, Rejected> {
+pub(crate) fn read(name: &str, text: &str, files: ReadFile<'_>) -> Result<Config, Rejected> {
     document::read(name, text, |root| Some(decode(root, files)))
 }
 
@@ -76,6 +76,7 @@ fn service(
     let target = table.required_parsed::<Target>("origin");
     let ca_file = table.string("tls_ca_file");
     let any = table.bool("dangerous_accept_any_certificate");
+    let proxy_protocol = table.parsed::<ProxyProtocol>("proxy_protocol").map(Spanned::into_inner);
     let target = target?;
     if !target.value.is_tls() {
         let misplaced = ca_file.as_ref().map(Place::from).or(any.as_ref().map(Place::from));
@@ -92,7 +93,7 @@ fn service(
         (None, Some(_)) => OriginTrust::DangerousAnyCertificate,
         (None, None) => OriginTrust::Platform,
     };
-    Some((parsed.ok()?, ServiceConfig { target: target.into_inner(), trust }))
+    Some((parsed.ok()?, ServiceConfig { target: target.into_inner(), trust, proxy_protocol }))
 }
 
 fn roots(file: &Spanned<String>, files: ReadFile<'_>, problems: &Problems) -> Option<RootCertStore> {
@@ -141,5 +142,6 @@ fn check_size(config: &Config, problems: &Problems) {
 pub(super) fn services_of(
     targets: BTreeMap<ServiceName, (Target, OriginTrust)>,
 ) -> BTreeMap<ServiceName, ServiceConfig> {
-    targets.into_iter().map(|(name, (target, trust))| (name, ServiceConfig { target, trust })).collect()
+    let service = |(name, (target, trust))| (name, ServiceConfig { target, trust, proxy_protocol: None });
+    targets.into_iter().map(service).collect()
 }

@@ -67,6 +67,69 @@ fn the_example_of_the_design_is_understood() {
     assert_eq!(config.private()[0].allow(), [Allow::Operators]);
 }
 
+const EDGE: &str = r#"
+[service.web]
+origin = "https://127.0.0.1:3000"
+proxy_protocol = "v2"
+[[expose]]
+hostname = "koda.example.com"
+routes = [{ path = "/*", service = "web" }]
+"#;
+
+#[test]
+fn what_the_relay_is_told_of_connections_and_browsers() {
+    let told = |more: &str| read_text(&format!("{EDGE}{more}\n")).unwrap().register(1);
+    let plain = told("");
+    assert!(plain.services[0].per_visitor && !told_koda().services[0].per_visitor);
+    assert_eq!((&plain.expose[0].upgrades, plain.expose[0].hsts), (&None, None));
+    let upgrades = told("upgrades = [\"WebSocket\", \"SPDY/3.1\"]").expose[0].upgrades.clone();
+    assert_eq!(upgrades.unwrap(), ["websocket", "spdy/3.1"]);
+    assert_eq!(told("upgrades = []").expose[0].upgrades.as_deref(), Some(&[][..]));
+    let hsts = |more: &str| told(more).expose[0].hsts.unwrap().to_string();
+    assert_eq!(hsts("hsts = \"30d\""), "max-age=2592000");
+    assert_eq!(hsts("hsts = { max_age = \"0s\", preload = false }"), "max-age=0");
+    let table = "[expose.hsts]\nmax_age = \"365d\"\ninclude_subdomains = true\npreload = true";
+    assert_eq!(hsts(table), "max-age=31536000; includeSubDomains; preload");
+}
+
+fn told_koda() -> protocol::control::Register {
+    read_text(KODA).unwrap().register(1)
+}
+
+#[test]
+fn each_mistake_about_connections_and_browsers_is_located() {
+    let many = (0..17).map(|n| format!("\"x{n}\"")).collect::<Vec<_>>().join(", ");
+    let many = format!("upgrades = [{many}]");
+    let cases = [
+        ("upgrades = [\"websocket\", \"h2c\"]", "`h2c` cannot be upgraded to"),
+        ("upgrades = [\"HTTP/2.0\"]", "`HTTP/2.0` cannot be upgraded to"),
+        ("upgrades = [\"a b\"]", "`a b` is not the name of a protocol"),
+        ("upgrades = [\"a\", \"A\"]", "protocol `a` is there twice"),
+        ("upgrades = \"websocket\"", "expected an array of strings"),
+        (many.as_str(), "a hostname has at most 16 of these"),
+        ("hsts = true", "expected a duration"),
+        ("hsts = \"500ms\"", "browsers count whole seconds"),
+        ("hsts = \"4000d\"", "`max_age` of `hsts` is at most `3650d`"),
+        ("hsts = { preload = true }", "missing key `max_age` in `hsts`"),
+        ("hsts = { max_age = \"365d\", preload = true }", "`preload` needs"),
+        ("hsts = { max_age = \"364d\", include_subdomains = true, preload = true }", "`preload` needs"),
+        ("hsts = { max_age = \"1d\", subdomains = true }", "unknown key `subdomains` in `hsts`"),
+        (
+            "response_headers = { set = { \"Strict-Transport-Security\" = \"max-age=1\" } }\nhsts = \"1d\"",
+            "`Strict-Transport-Security` is set among the response headers as well",
+        ),
+    ];
+    for (line, message) in cases {
+        let text = format!("{EDGE}{line}\n");
+        let found = mistakes(&text);
+        assert!(found[0].1.starts_with(message), "{line}: {found:?}");
+        // On the last line, and nothing else.
+        assert_eq!((found.len(), found[0].0), (1, Some(text.lines().count())), "{line}: {found:?}");
+    }
+    let version = mistakes(&EDGE.replace("v2", "v3"));
+    assert_eq!(version, [(Some(4), "expected `v1` or `v2`".to_owned())]);
+}
+
 #[test]
 fn an_address_never_leaves_this_machine() {
     let told = serde_json::to_string(&read_text(KODA).unwrap().register(1)).unwrap();

@@ -12,6 +12,7 @@ use protocol::control::{Expose, Register, Service};
 use protocol::field::{self, FieldError};
 use protocol::hostname::HostnamePattern;
 use protocol::id::{PeerName, ServiceName};
+use protocol::upgrade::{self, UpgradeError};
 use rustls::RootCertStore;
 
 use super::target::Target;
@@ -31,6 +32,7 @@ pub struct Config {
 pub struct ServiceConfig {
     pub(super) target: Target,
     pub(super) trust: OriginTrust,
+    pub(super) proxy_protocol: Option<ProxyProtocol>,
 }
 
 /// What an `https://` origin's certificate is checked against.
@@ -42,6 +44,15 @@ pub enum OriginTrust {
     Roots(Arc<RootCertStore>),
     /// Nothing: whoever answers is believed.
     DangerousAnyCertificate,
+}
+
+/// The version of the PROXY protocol that an origin is told its visitors in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// Text.
+    V1,
+    /// Binary.
+    V2,
 }
 
 /// A service for enrolled operators.
@@ -86,6 +97,7 @@ impl Config {
         let service = |(name, service): (&ServiceName, &ServiceConfig)| Service {
             name: name.clone(),
             protocol: service.target.protocol(),
+            per_visitor: service.proxy_protocol.is_some(),
         };
         Register {
             revision,
@@ -105,6 +117,12 @@ impl ServiceConfig {
     pub fn trust(&self) -> &OriginTrust {
         &self.trust
     }
+
+    /// How each connection to the origin begins, where it begins with the visitor's address.
+    #[must_use]
+    pub fn proxy_protocol(&self) -> Option<ProxyProtocol> {
+        self.proxy_protocol
+    }
 }
 
 impl Private {
@@ -116,6 +134,23 @@ impl Private {
     #[must_use]
     pub fn allow(&self) -> &[Allow] {
         &self.allow
+    }
+}
+
+/// `v1` or `v2`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("expected `v1` or `v2`")]
+pub struct ProxyProtocolError;
+
+impl FromStr for ProxyProtocol {
+    type Err = ProxyProtocolError;
+
+    fn from_str(text: &str) -> Result<Self, ProxyProtocolError> {
+        match text {
+            "v1" => Ok(Self::V1),
+            "v2" => Ok(Self::V2),
+            _ => Err(ProxyProtocolError),
+        }
     }
 }
 
@@ -168,6 +203,24 @@ impl FromStr for Network {
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+/// A protocol that requests may upgrade to, in lower case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Upgrade(pub(super) String);
+
+impl FromStr for Upgrade {
+    type Err = UpgradeError;
+
+    fn from_str(text: &str) -> Result<Self, UpgradeError> {
+        upgrade::check(text).map(Self)
+    }
+}
+
+impl fmt::Display for Upgrade {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 

@@ -17,8 +17,12 @@ fn origin(target: &str, trust: OriginTrust) -> Arc<Origin> {
     Origins::prepare(&config).unwrap().find(&service).unwrap()
 }
 
+fn visitor() -> SocketAddr {
+    "192.0.2.7:50000".parse().unwrap()
+}
+
 async fn fails(target: &str) -> StreamReset {
-    origin(target, OriginTrust::DangerousAnyCertificate).connect().await.unwrap_err().reset()
+    origin(target, OriginTrust::DangerousAnyCertificate).connect(visitor()).await.unwrap_err().reset()
 }
 
 #[tokio::test]
@@ -40,7 +44,8 @@ async fn a_unix_socket() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("app.sock");
     let listener = tokio::net::UnixListener::bind(&path).unwrap();
-    let connected = origin(&format!("unix:{}", path.display()), OriginTrust::Platform).connect().await;
+    let connected =
+        origin(&format!("unix:{}", path.display()), OriginTrust::Platform).connect(visitor()).await;
     assert!(matches!(connected, Ok(OriginStream::Unix(_))));
     listener.accept().await.unwrap();
 }
@@ -76,7 +81,7 @@ async fn tls_by_what_is_trusted() {
     roots.add(der).unwrap();
     let target = format!("https://localhost:{port}");
     for trust in [OriginTrust::Roots(Arc::new(roots.clone())), OriginTrust::DangerousAnyCertificate] {
-        let Ok(OriginStream::Tls(mut tls)) = origin(&target, trust).connect().await else {
+        let Ok(OriginStream::Tls(mut tls)) = origin(&target, trust).connect(visitor()).await else {
             panic!("no TLS");
         };
         let mut word = String::new();
@@ -86,11 +91,53 @@ async fn tls_by_what_is_trusted() {
     let other = certificate().0;
     let mut wrong = rustls::RootCertStore::empty();
     wrong.add(other).unwrap();
-    let untrusted = origin(&target, OriginTrust::Roots(Arc::new(wrong))).connect().await.unwrap_err();
+    let untrusted =
+        origin(&target, OriginTrust::Roots(Arc::new(wrong))).connect(visitor()).await.unwrap_err();
     assert_eq!(untrusted.reset(), StreamReset::OriginTls);
     // The name counts too.
     let by_address = origin(&format!("https://127.0.0.1:{port}"), OriginTrust::Roots(Arc::new(roots)));
-    assert_eq!(by_address.connect().await.unwrap_err().reset(), StreamReset::OriginTls);
+    assert_eq!(by_address.connect(visitor()).await.unwrap_err().reset(), StreamReset::OriginTls);
+}
+
+fn introducing(target: &str, version: ProxyProtocol) -> Origin {
+    let plain = origin(target, OriginTrust::DangerousAnyCertificate);
+    let (target, tls) = (plain.target.clone(), plain.tls.clone());
+    Origin { target, tls, proxy_protocol: Some(version) }
+}
+
+async fn first_line(stream: impl tokio::io::AsyncRead + Unpin) -> String {
+    let mut line = String::new();
+    tokio::io::AsyncBufReadExt::read_line(&mut tokio::io::BufReader::new(stream), &mut line).await.unwrap();
+    line
+}
+
+#[tokio::test]
+async fn the_visitor_comes_first_also_before_tls() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    for scheme in ["http", "h2c", "https"] {
+        let origin = introducing(&format!("{scheme}://127.0.0.1:{port}"), ProxyProtocol::V1);
+        let hear = async {
+            let (tcp, _) = listener.accept().await.unwrap();
+            first_line(tcp).await
+        };
+        // No TLS comes of it: the other end hangs up.
+        let (line, connected) = tokio::join!(hear, origin.connect(visitor()));
+        assert_eq!(line, format!("PROXY TCP4 192.0.2.7 127.0.0.1 50000 {port}\r\n"), "{scheme}");
+        assert_eq!(connected.is_ok(), scheme != "https");
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_unix_socket_is_told_the_visitor_as_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("app.sock");
+    let listener = tokio::net::UnixListener::bind(&path).unwrap();
+    let origin = introducing(&format!("unix:{}", path.display()), ProxyProtocol::V1);
+    let _connected = origin.connect(visitor()).await.unwrap();
+    let line = first_line(listener.accept().await.unwrap().0).await;
+    assert_eq!(line, "PROXY TCP4 192.0.2.7 0.0.0.0 50000 0\r\n");
 }
 
 #[test]

@@ -29,9 +29,13 @@ fn offer(target: &str) -> Offer {
 }
 
 fn header(service: &str) -> Vec<u8> {
+    header_of(service, false)
+}
+
+fn header_of(service: &str, alone: bool) -> Vec<u8> {
     let service = service.parse().unwrap();
     let visitor = "192.0.2.1:1".parse().unwrap();
-    StreamHeader { service, visitor, request: RequestId::from_bytes([1; 16]) }.encode()
+    StreamHeader { service, visitor, request: RequestId::from_bytes([1; 16]), alone }.encode()
 }
 
 /// Waits for a condition that is about to come true.
@@ -96,6 +100,47 @@ async fn a_session_registers_serves_follows_changes_and_withdraws() {
     assert!(ended.is_none());
     let ConnectionError::ApplicationClosed(close) = closed else { panic!("{closed:?}") };
     assert_eq!(SessionClose::from_number(close.error_code.into()), Some(SessionClose::Done));
+}
+
+/// An older relay does not know that a stream can be for one visitor alone, and would send others over it.
+#[tokio::test]
+async fn an_origin_that_is_told_visitors_gets_no_stream_that_others_may_share() {
+    let (relay, folder) = (FakeRelay::start(), tempfile::tempdir().unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let file = folder.path().join("agent.toml");
+    let text = format!("[service.web]\norigin = \"http://{address}\"\nproxy_protocol = \"v1\"\n");
+    std::fs::write(&file, text).unwrap();
+    let offer = Offer::new(crate::config::load(&file).unwrap()).unwrap();
+    let (_change, offers) = watch::channel(Arc::new(offer));
+    let (board, stop) = (Board::default(), CancellationToken::new());
+    let agent = async {
+        let session = Session::establish(&credentials(&relay)).await.unwrap();
+        session.run(&offers, &board, &stop).await
+    };
+    let test = async {
+        let (_, mut control) = relay.admit().await;
+        assert!(control.hear::<Register>().await.services[0].per_visitor);
+        let (mut send, mut recv) = control.connection.open_bi().await.unwrap();
+        send.write_all(&header_of("web", false)).await.unwrap();
+        let unknown = quinn::ReadError::Reset(StreamReset::UnknownService.number().into());
+        assert_eq!(recv.read_to_end(100).await.unwrap_err(), quinn::ReadToEndError::Read(unknown));
+
+        let (mut send, mut recv) = control.connection.open_bi().await.unwrap();
+        send.write_all(&[header_of("web", true), b"hello".to_vec()].concat()).await.unwrap();
+        send.finish().unwrap();
+        let (mut origin, _) = listener.accept().await.unwrap();
+        let mut heard = String::new();
+        origin.read_to_string(&mut heard).await.unwrap();
+        assert_eq!(heard, format!("PROXY TCP4 192.0.2.1 127.0.0.1 1 {}\r\nhello", address.port()));
+        drop(origin);
+        let _over = recv.read_to_end(100).await;
+        stop.cancel();
+        control.connection.closed().await
+    };
+    // A stream that is let through is waited for in vain.
+    let both = tokio::time::timeout(Duration::from_secs(30), async { tokio::join!(agent, test) });
+    assert!(both.await.expect("both come to their end").0.is_none());
 }
 
 #[tokio::test]

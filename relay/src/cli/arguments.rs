@@ -50,6 +50,8 @@ pub(super) enum Command {
     /// See who changed what
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Print what the running relay has counted, as Prometheus reads it
+    Metrics,
     /// Print a completion script
     Completions { shell: clap_complete::Shell },
 }

@@ -30,9 +30,11 @@ fn as_json(answer: Answer) -> Result<String, CommandError> {
         }
         Answer::Routes(rows) => pretty(&rows),
         Answer::Audit(rows) => pretty(&rows),
-        Answer::Peer(_) | Answer::Explanation(_) | Answer::Done | Answer::Failed { .. } => {
-            Err(CommandError::Mismatch)
-        }
+        Answer::Peer(_)
+        | Answer::Explanation(_)
+        | Answer::Metrics(_)
+        | Answer::Done
+        | Answer::Failed { .. } => Err(CommandError::Mismatch),
     }
 }
 
@@ -50,6 +52,7 @@ fn as_text(request: &Request, answer: Answer) -> String {
         Answer::Routes(rows) => routes_text(&rows),
         Answer::Explanation(lines) => lines.join("\n"),
         Answer::Audit(rows) => audit_text(&rows),
+        Answer::Metrics(text) => text.trim_end().to_owned(),
         Answer::Done | Answer::Failed { .. } => String::new(),
     }
 }
@@ -61,10 +64,11 @@ fn table(head: &[&str]) -> Table {
 }
 
 fn status_text(status: &Status) -> String {
-    let Status { name, version, https, http, fingerprint, peers, sessions } = status;
+    let Status { name, version, https, http, metrics, fingerprint, peers, sessions } = status;
     let http = http.map_or("off".to_owned(), |address| address.to_string());
+    let metrics = metrics.map_or(String::new(), |address| format!(", metrics {address}"));
     let head = format!(
-        "relay {name} {version}\nhttps {https}, http {http}\nfingerprint {fingerprint}\n{peers} peers, {} sessions",
+        "relay {name} {version}\nhttps {https}, http {http}{metrics}\nfingerprint {fingerprint}\n{peers} peers, {} sessions",
         sessions.len()
     );
     if sessions.is_empty() {

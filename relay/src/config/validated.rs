@@ -9,6 +9,10 @@ use ipnet::IpNet;
 use process::logging::LogFormat;
 use protocol::hostname::Hostname;
 
+use super::access_log::{AccessLog, Output};
+use super::limits::Limits;
+use super::visitor_certificates::VisitorCertificate;
+
 /// The whole file.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
@@ -18,11 +22,14 @@ pub(crate) struct Config {
     pub(crate) admin_socket: PathBuf,
     pub(crate) edge: Edge,
     pub(crate) certificates: Vec<CertificateFiles>,
+    pub(crate) visitor_certificates: Vec<VisitorCertificate>,
     pub(crate) internal_ca: bool,
     pub(crate) log_format: LogFormat,
-    /// Whether each request leaves a line.
-    pub(crate) access_log: bool,
+    pub(crate) access_log: AccessLog,
+    /// Where numbers can be read.
+    pub(crate) metrics: Listen,
     pub(crate) timeouts: Timeouts,
+    pub(crate) limits: Limits,
 }
 
 impl Config {
@@ -33,6 +40,12 @@ impl Config {
         for files in &mut self.certificates {
             files.cert = folder.join(&files.cert);
             files.key = folder.join(&files.key);
+        }
+        for rule in &mut self.visitor_certificates {
+            rule.ca_file = folder.join(&rule.ca_file);
+        }
+        if let Output::File(file) = &mut self.access_log.output {
+            *file = folder.join(&file);
         }
         self
     }
@@ -47,10 +60,14 @@ pub(crate) struct Edge {
     /// The port that visitors use, where something in front maps it to another.
     pub(crate) public_https_port: Option<u16>,
     pub(crate) trusted_proxies: Vec<IpNet>,
+    /// Connections from there begin with a PROXY header.
+    pub(crate) proxy_protocol: bool,
     /// Visitor connections at once.
     pub(crate) max_connections: usize,
     /// Threads for visitors, where it is not one for each core.
     pub(crate) threads: Option<usize>,
+    /// Whether visitors may speak HTTP/3, over UDP.
+    pub(crate) http3: bool,
 }
 
 impl Default for Edge {
@@ -60,8 +77,10 @@ impl Default for Edge {
             https: (Ipv6Addr::UNSPECIFIED, 443).into(),
             public_https_port: None,
             trusted_proxies: Vec::new(),
+            proxy_protocol: false,
             max_connections: 10_000,
             threads: None,
+            http3: true,
         }
     }
 }

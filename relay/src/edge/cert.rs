@@ -10,7 +10,7 @@ use protocol::hostname::{Hostname, HostnamePattern};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::{ClientHello, ResolvesServerCert, VerifierBuilderError};
 use rustls::sign::CertifiedKey;
 
 use super::internal_ca::InternalCa;
@@ -49,6 +49,12 @@ pub(crate) enum CertError {
     },
     #[error("the certificate in `{}` names no hostname", .0.display())]
     NoNames(PathBuf),
+    #[error("visitors cannot be verified with what is in `{}`", .path.display())]
+    Authority {
+        path: PathBuf,
+        #[source]
+        source: VerifierBuilderError,
+    },
 }
 
 /// Reads a chain and its key, and reports what is wrong with either.
@@ -60,10 +66,14 @@ fn load_pair(cert: &Path, key: &Path) -> Result<CertifiedKey, Vec<CertError>> {
     }
 }
 
-fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertError> {
+pub(super) fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertError> {
     let chain = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
     let chain: Vec<_> = chain.map_err(|source| unreadable(path, source))?;
     if chain.is_empty() { Err(CertError::Empty(path.to_owned())) } else { Ok(chain) }
+}
+
+pub(super) fn malformed(path: &Path, source: webpki::Error) -> CertError {
+    CertError::Malformed { path: path.to_owned(), source }
 }
 
 fn unreadable(path: &Path, error: pem::Error) -> CertError {
@@ -110,8 +120,7 @@ fn load_named(files: &CertificateFiles) -> Result<(Vec<HostnamePattern>, Arc<Cer
 
 fn names(path: &Path, chain: &[CertificateDer<'_>]) -> Result<Vec<HostnamePattern>, CertError> {
     let leaf = chain.first().ok_or_else(|| CertError::Empty(path.to_owned()))?;
-    let malformed = |source| CertError::Malformed { path: path.to_owned(), source };
-    let leaf = webpki::EndEntityCert::try_from(leaf).map_err(malformed)?;
+    let leaf = webpki::EndEntityCert::try_from(leaf).map_err(|error| malformed(path, error))?;
     let names: Vec<_> = leaf.valid_dns_names().filter_map(|name| name.parse().ok()).collect();
     if names.is_empty() { Err(CertError::NoNames(path.to_owned())) } else { Ok(names) }
 }

@@ -2,6 +2,7 @@
 //! bytes that [`Framing`] released. Also keeps the time of heads and of idle connections, which hyper does not.
 
 mod handle;
+mod interim;
 mod linger;
 mod patience;
 mod stash;
@@ -19,6 +20,7 @@ use tokio::time::Instant;
 
 use super::framing::{Awaits, Framing, GuardLimits, REFUSE_METHOD, Step, Violation};
 use handle::Shared;
+use interim::Between;
 use linger::Linger;
 use patience::Patience;
 use stash::Stash;
@@ -40,6 +42,7 @@ pub(crate) struct Guarded<IO> {
     /// The synthetic request is in the stash or gone out already.
     refusal_sent: bool,
     linger: Linger,
+    between: Between,
     ended: bool,
 }
 
@@ -56,6 +59,7 @@ impl<IO> Guarded<IO> {
             shared,
             refusal_sent: false,
             linger: Linger::default(),
+            between: Between::default(),
             ended: false,
         };
         (guarded, handle)
@@ -204,11 +208,15 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Guarded<IO> {
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<IO> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().io).poll_write(cx, buf)
+        let this = self.get_mut();
+        ready!(this.between.poll_before_write(&mut this.io, &this.shared, cx))?;
+        Pin::new(&mut this.io).poll_write(cx, buf)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_flush(cx)
+        let this = self.get_mut();
+        ready!(this.between.poll_at_flush(&mut this.io, &this.shared, cx))?;
+        Pin::new(&mut this.io).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -228,7 +236,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<IO> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().io).poll_write_vectored(cx, bufs)
+        let this = self.get_mut();
+        ready!(this.between.poll_before_write(&mut this.io, &this.shared, cx))?;
+        Pin::new(&mut this.io).poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {

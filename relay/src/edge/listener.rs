@@ -1,18 +1,19 @@
 //! TCP: accepts visitors, bounded, and never stops over an error of accept(2).
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::shards::{self, Place, Shards};
+use super::admission::{Admission, Slot, TooMany};
+use super::shards::{self, Shards};
 
 /// How long to wait when the process or the kernel is out of something.
 const BACK_OFF: Duration = Duration::from_millis(100);
@@ -20,7 +21,7 @@ const BACKLOG: i32 = 1024;
 /// A silent connection is asked after this time whether anybody is there.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 /// Connections get this long to end by themselves when the relay stops.
-const GRACE: Duration = Duration::from_secs(10);
+pub(crate) const GRACE: Duration = Duration::from_secs(10);
 
 /// Opens a listener: on IPv6 addresses for IPv4 as well, and on IPv4 alone where the machine has no IPv6.
 pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
@@ -48,35 +49,35 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// One of the connections that visitors can have at once; upgraded ones count.
-#[derive(Debug)]
-pub(crate) struct Slot {
-    _of_all: OwnedSemaphorePermit,
-    _on_its_shard: Place,
+/// What a listener needs beside its socket.
+pub(crate) struct Door<P> {
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) shards: Arc<Shards>,
+    /// Whether an address is a proxy's, through which many visitors come.
+    pub(crate) is_proxy: P,
+    pub(crate) cancel: CancellationToken,
 }
 
 /// Accepts until cancelled, then waits a while for the connections, which are told by the same token.
-pub(crate) async fn run<F, Fut>(
-    listener: TcpListener,
-    most: usize,
-    shards: Arc<Shards>,
-    cancel: CancellationToken,
-    serve: F,
-) where
+pub(crate) async fn run<P, F, Fut>(listener: TcpListener, door: Door<P>, serve: F)
+where
+    P: Fn(IpAddr) -> bool,
     F: Fn(TcpStream, SocketAddr, Slot) -> Fut + Clone + Send + 'static,
     Fut: Future<Output = ()> + Send + 'static,
 {
-    let slots = Arc::new(Semaphore::new(most));
+    let Door { admission, shards, is_proxy, cancel } = door;
     let mut connections = JoinSet::new();
     let mut look = tokio::time::interval(shards::WINDOW);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             _ = look.tick(), if !connections.is_empty() => drop(shards.measure()),
-            Some((stream, address, permit)) = next(&listener, &slots) => {
+            Some((stream, address, permit)) = next(&listener, &admission) => {
                 let (shard, place) = shards.place();
-                let slot = Slot { _of_all: permit, _on_its_shard: place };
-                connections.spawn_on(here(stream, address, slot, serve.clone()), shard);
+                match admission.admit(permit, address.ip(), is_proxy(address.ip()), Some(place)) {
+                    Ok(slot) => drop(connections.spawn_on(here(stream, address, slot, serve.clone()), shard)),
+                    Err(TooMany) => tracing::debug!(%address, "as many connections as an address may have"),
+                }
             }
             Some(ended) = connections.join_next() => on_end(ended),
             () = cancel.cancelled() => break,
@@ -111,10 +112,9 @@ fn on_end(ended: Result<(), JoinError>) {
 /// A visitor and a slot for it. At the bound, visitors wait in the kernel's queue.
 async fn next(
     listener: &TcpListener,
-    slots: &Arc<Semaphore>,
+    admission: &Admission,
 ) -> Option<(std::net::TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    // The semaphore is never closed.
-    let permit = Arc::clone(slots).acquire_owned().await.ok()?;
+    let permit = admission.place().await?;
     loop {
         let accepted = match listener.accept().await {
             Ok((stream, address)) => {

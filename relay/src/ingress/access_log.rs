@@ -1,15 +1,31 @@
-//! One line for each request, written when its response has ended. The query and everything that could be a credential
-//! stay out of it.
+//! One line for each request, written when its response has ended, and its part in the metrics. The query and everything
+//! that could be a credential stay out of both.
+//!
+//! [`asked`] is what of the visitor's request is kept, [`output`] is where lines go, [`record`] what they say, and
+//! [`json`] and [`combined`] how they say it where the relay's own log does not.
+
+mod asked;
+mod combined;
+mod json;
+pub(crate) mod output;
+mod record;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use http::{Method, Request, Version};
+use http::{Request, Version};
 use protocol::id::{PeerName, RequestId, ServiceName};
 
+use self::asked::Asked;
+use self::output::AccessLog;
+use self::record::Record;
 use super::body::Upload;
-use crate::edge::framing::REFUSE_METHOD;
+use super::error::VISITOR_GONE;
+use crate::metrics::{Ended, OpenGuard};
+use crate::route::table::Serving;
+use crate::tunnel::session::Session;
 
 /// What is known of a request so far. Dropping it writes the line.
 #[derive(Debug)]
@@ -18,8 +34,8 @@ pub(crate) struct AccessLine {
     pub(crate) started: Instant,
     visitor: IpAddr,
     protocol: Version,
-    /// What a visitor asked for; nothing where its bytes are no request.
-    asked: Option<(Method, String)>,
+    /// Nothing where the visitor's bytes are no request.
+    asked: Option<Asked>,
     pub(crate) host: Option<String>,
     pub(crate) status: u16,
     pub(crate) first_byte: Option<Duration>,
@@ -27,88 +43,119 @@ pub(crate) struct AccessLine {
     pub(crate) sent: u64,
     /// What the agent's log calls the stream: the request that opened it.
     pub(crate) stream: Option<RequestId>,
-    pub(crate) peer: Option<PeerName>,
-    pub(crate) service: Option<ServiceName>,
+    /// The last session that was tried.
+    serving: Option<Arc<Serving<Arc<Session>>>>,
+    service: Option<ServiceName>,
     pub(crate) error: Option<&'static str>,
-    enabled: bool,
+    upgraded: Option<(Arc<Carried>, OpenGuard)>,
+    log: Arc<AccessLog>,
+}
+
+/// The bytes of an upgraded connection, counted by whoever carries them.
+#[derive(Debug, Default)]
+pub(crate) struct Carried {
+    received: AtomicU64,
+    sent: AtomicU64,
+}
+
+impl Carried {
+    /// Bytes came from the visitor.
+    pub(crate) fn received(&self, bytes: usize) {
+        self.received.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Bytes went to the visitor.
+    pub(crate) fn sent(&self, bytes: usize) {
+        self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
 }
 
 impl AccessLine {
-    pub(crate) fn begin<B>(request: &Request<B>, id: RequestId, visitor: IpAddr, enabled: bool) -> Self {
+    pub(crate) fn begin<B>(
+        request: &Request<B>,
+        id: RequestId,
+        visitor: IpAddr,
+        log: Arc<AccessLog>,
+    ) -> Self {
+        log.metrics.request_began();
         Self {
             id,
             started: Instant::now(),
             visitor,
             protocol: request.version(),
-            asked: asked(request),
+            asked: Asked::of(request, log.wants_origin_of_visitor()),
             host: None,
             status: 0,
             first_byte: None,
             upload: Arc::new(Upload::default()),
             sent: 0,
             stream: None,
-            peer: None,
+            serving: None,
             service: None,
             error: None,
-            enabled,
+            upgraded: None,
+            log,
         }
     }
-}
 
-/// Method and path, but for the stand-in that the framing guard writes.
-fn asked<B>(request: &Request<B>) -> Option<(Method, String)> {
-    let refused = request.version() < Version::HTTP_2 && request.method().as_str() == REFUSE_METHOD;
-    (!refused).then(|| (request.method().clone(), printable(request.uri().path())))
-}
-
-/// The http crate lets no ASCII control characters into a path, but over HTTP/2 it lets in all others, and U+009B begins a
-/// terminal's command.
-fn printable(path: &str) -> String {
-    if path.is_ascii() {
-        return path.to_owned();
+    /// The request is sent, or sent again, to this service.
+    pub(crate) fn goes_to(&mut self, serving: &Arc<Serving<Arc<Session>>>, service: &ServiceName) {
+        self.serving = Some(Arc::clone(serving));
+        self.service = Some(service.clone());
     }
-    let mut shown = String::with_capacity(path.len() * 2);
-    for byte in path.bytes() {
-        if byte.is_ascii() {
-            shown.push(char::from(byte));
-        } else {
-            shown.push_str(&format!("%{byte:02X}"));
+
+    /// The request becomes a connection: whoever carries its bytes counts them here, and keeps this line until the end.
+    pub(crate) fn upgraded(&mut self) -> Arc<Carried> {
+        let carried = Arc::new(Carried::default());
+        self.upgraded = Some((Arc::clone(&carried), self.log.metrics.websocket_open()));
+        carried
+    }
+
+    fn record(&self) -> Record<'_> {
+        let carried = |of: fn(&Carried) -> &AtomicU64| {
+            self.upgraded.as_ref().map_or(0, |(carried, _)| of(carried).load(Ordering::Relaxed))
+        };
+        let gone = self.status == 0 && self.error.is_none();
+        Record {
+            request: self.id,
+            visitor: self.visitor,
+            protocol: self.protocol,
+            asked: self.asked.as_ref(),
+            host: self.host.as_deref(),
+            status: self.status,
+            received: self.upload.received() + carried(|carried| &carried.received),
+            sent: self.sent + carried(|carried| &carried.sent),
+            first_byte: self.first_byte,
+            duration: self.started.elapsed(),
+            peer: self.serving.as_ref().map(|serving| PeerName::as_str(&serving.session.peer)),
+            service: self.service.as_ref().map(ServiceName::as_str),
+            stream: self.stream.filter(|stream| *stream != self.id),
+            error: if gone { Some(VISITOR_GONE) } else { self.error },
         }
     }
-    shown
+
+    fn count(&self, record: &Record<'_>) {
+        let ended = Ended {
+            protocol: self.protocol.into(),
+            status: self.status,
+            code: record.error,
+            hostname: self.serving.as_ref().map(|serving| serving.exposure.hostname.as_str()),
+            first_byte: self.first_byte,
+            duration: self.upgraded.is_none().then_some(record.duration),
+            received: record.received,
+            sent: record.sent,
+        };
+        self.log.metrics.request_ended(&ended);
+        if self.stream == Some(self.id) {
+            self.log.metrics.stream_opened();
+        }
+    }
 }
 
 impl Drop for AccessLine {
     fn drop(&mut self) {
-        if !self.enabled {
-            return;
-        }
-        if self.status == 0 && self.error.is_none() {
-            self.error = Some("visitor-gone");
-        }
-        // A method is a token, a path was made printable, and a host is a checked name.
-        tracing::info!(
-            target: "access",
-            request = %self.id,
-            visitor = %self.visitor,
-            protocol = ?self.protocol,
-            method = self.asked.as_ref().map(|(method, _)| method.as_str()),
-            host = self.host.as_deref(),
-            path = self.asked.as_ref().map(|(_, path)| path.as_str()),
-            status = self.status,
-            received_bytes = self.upload.received(),
-            sent_bytes = self.sent,
-            first_byte_ms = self.first_byte.map(millis),
-            duration_ms = millis(self.started.elapsed()),
-            peer = self.peer.as_ref().map(PeerName::as_str),
-            service = self.service.as_ref().map(ServiceName::as_str),
-            stream = self.stream.filter(|stream| *stream != self.id).map(tracing::field::display),
-            error = self.error,
-        );
+        let record = self.record();
+        self.count(&record);
+        self.log.write(&record);
     }
-}
-
-/// To a tenth of a millisecond.
-fn millis(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 10_000.0).round() / 10.0
 }

@@ -1,6 +1,8 @@
 //! Bodies on their way through. Nothing is collected: a frame is passed on when the other side has room for it. A body
 //! that stands still for too long is broken off, and a broken body never looks like a whole one.
 
+mod idle;
+
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -11,14 +13,16 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::idle::Crowd;
+use self::idle::IdleTimer;
 use super::access_log::AccessLine;
-use super::connection::Underway;
-use super::error::IngressError;
+use super::error::{IngressError, VISITOR_GONE};
 use super::headers::rewrite_trailers;
-use super::patience::Patience;
+use super::inbound::Inbound;
+use super::interim::{Expected, Verdict};
+use super::visitor::Underway;
 use crate::tunnel::pool::{BodyError, RequestBody};
 use crate::tunnel::session::Lease;
 
@@ -70,65 +74,36 @@ impl Upload {
     }
 }
 
-/// Fires when nothing has moved for a time. Costs nothing while everything moves at once.
-#[derive(Debug)]
-struct IdleTimer {
-    limit: Duration,
-    sleep: Option<Pin<Box<Sleep>>>,
-    armed: bool,
-}
-
-impl IdleTimer {
-    fn new(limit: Duration) -> Self {
-        Self { limit, sleep: None, armed: false }
-    }
-
-    fn moved(&mut self) {
-        self.armed = false;
-    }
-
-    /// To be polled only while nothing moves this way. What moves the other way counts as well: an exchange in which
-    /// one side only listens is not idle.
-    fn poll_fired(&mut self, cx: &mut Context<'_>, exchange: &Upload) -> Poll<()> {
-        let now = tokio::time::Instant::now();
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(now + self.limit)));
-        if !self.armed {
-            sleep.as_mut().reset(now + self.limit);
-            self.armed = true;
-        }
-        loop {
-            ready!(sleep.as_mut().poll(cx));
-            let due = tokio::time::Instant::from_std(exchange.last_moved()) + self.limit;
-            if due <= tokio::time::Instant::now() {
-                return Poll::Ready(());
-            }
-            sleep.as_mut().reset(due);
-        }
-    }
-}
-
 /// A visitor's body as it goes to the origin.
 #[derive(Debug)]
 struct VisitorBody {
-    body: Incoming,
+    body: Inbound,
     /// Bytes that may still come.
     left: Option<u64>,
     timer: IdleTimer,
     upload: Arc<Upload>,
+    /// Not read before the origin wants it.
+    expected: Option<Expected>,
 }
 
-/// Prepares a visitor's body for the origin, held to `most` bytes and to moving on within `idle`.
-pub(crate) fn to_origin(
-    body: Incoming,
-    most: Option<u64>,
-    idle: Duration,
-    upload: &Arc<Upload>,
-) -> RequestBody {
+/// What holds a visitor's body to its bounds.
+#[derive(Debug)]
+pub(crate) struct UploadPace {
+    /// Bytes.
+    pub(crate) most: Option<u64>,
+    pub(crate) idle: Duration,
+    pub(crate) crowd: Crowd,
+    pub(crate) expected: Option<Expected>,
+}
+
+/// Prepares a visitor's body for the origin.
+pub(crate) fn to_origin(body: Inbound, pace: UploadPace, upload: &Arc<Upload>) -> RequestBody {
     if body.is_end_stream() {
         return RequestBody::Empty;
     }
-    let body = VisitorBody { body, left: most, timer: IdleTimer::new(idle), upload: Arc::clone(upload) };
-    RequestBody::Streamed(body.boxed_unsync())
+    let UploadPace { most, idle, crowd, expected } = pace;
+    let (timer, upload) = (IdleTimer::new(idle, Some(crowd)), Arc::clone(upload));
+    RequestBody::Streamed(VisitorBody { body, left: most, timer, upload, expected }.boxed_unsync())
 }
 
 impl Body for VisitorBody {
@@ -140,6 +115,15 @@ impl Body for VisitorBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
+        if let Some(expected) = &mut this.expected {
+            if ready!(expected.poll(cx)) == Verdict::Unwanted {
+                // Neither does the visitor have to send it, nor may the origin take it for ended.
+                this.body = Inbound::Empty;
+                return Poll::Pending;
+            }
+            this.expected = None;
+            this.upload.moved(0);
+        }
         let Poll::Ready(polled) = Pin::new(&mut this.body).poll_frame(cx) else {
             ready!(this.timer.poll_fired(cx, &this.upload));
             return Poll::Ready(Some(Err(this.upload.fail(IngressError::BodyTimeout))));
@@ -217,7 +201,7 @@ impl ResponseBody {
     pub(crate) fn origin(body: Incoming, lease: Lease, pace: Pace) -> Self {
         let Pace { idle, upload, withdrawn } = pace;
         let mut origin =
-            OriginBody { body, lease, timer: IdleTimer::new(idle), upload, withdrawn, ended: false };
+            OriginBody { body, lease, timer: IdleTimer::new(idle, None), upload, withdrawn, ended: false };
         origin.note_end();
         if origin.asked() {
             origin.handed_out();
@@ -225,10 +209,29 @@ impl ResponseBody {
         Self { source: Source::Origin(Box::new(origin)), line: None, underway: None }
     }
 
+    /// It is given up because the visitor takes nothing of it.
+    pub(crate) fn visitor_is_too_slow(&mut self) {
+        if let Some(line) = &mut self.line {
+            line.error.get_or_insert(IngressError::VisitorTooSlow.answer().code);
+        }
+    }
+
+    /// Ends when the visitor is cut for standing still in a crowd.
+    pub(super) fn cut(&self) -> impl Future<Output = ()> + use<> {
+        let intake = match &self.source {
+            Source::Origin(origin) => origin.lease.intake().cloned(),
+            Source::Local(_) => None,
+        };
+        async move {
+            match intake {
+                Some(intake) => intake.cut().await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
     /// The line is written, and the connection told, when the body has ended.
     pub(crate) fn end_with(&mut self, line: AccessLine, underway: Underway) {
-        // A visitor with no room at all never lets its body be asked.
-        Patience::handed_out();
         self.line = Some(Box::new(line));
         self.underway = Some(underway);
     }
@@ -282,6 +285,10 @@ impl OriginBody {
                 .lease
                 .failure()
                 .map_or(IngressError::OriginBroke, IngressError::from)))),
+            // hyper takes a stream that was reset without an error for one that has ended.
+            None if self.lease.is_shared() && !self.body.is_end_stream() => {
+                Poll::Ready(Some(Err(IngressError::OriginBroke)))
+            }
             None => {
                 self.ended = true;
                 self.lease.finished();
@@ -300,13 +307,11 @@ impl Body for ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
-        Patience::asked();
         let polled = match &mut this.source {
             Source::Local(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
             Source::Origin(body) => body.poll_frame(cx),
         };
         let polled = ready!(polled);
-        Patience::handed_out();
         if let Some(line) = &mut this.line {
             match &polled {
                 Some(Ok(frame)) => line.sent += frame.data_ref().map_or(0, |data| data.len() as u64),
@@ -339,7 +344,7 @@ impl Drop for ResponseBody {
             && line.error.is_none()
         {
             let cut = IngressError::VisitorTooSlow.answer().code;
-            line.error = Some(if origin.is_cut() { cut } else { "visitor-gone" });
+            line.error = Some(if origin.is_cut() { cut } else { VISITOR_GONE });
         }
     }
 }

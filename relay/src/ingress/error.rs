@@ -27,7 +27,6 @@ macro_rules! errors {
         }
 
         impl IngressError {
-            #[cfg(test)]
             const OWN: &[Self] = &[$(Self::$name),*];
 
             /// The one function from an error to what the visitor gets.
@@ -54,12 +53,16 @@ errors! {
     NoRoute: NOT_FOUND "no-route" "Nothing is served under this path."
     AmbiguousPath: BAD_REQUEST "ambiguous-path" "The request's path could be read in two ways."
     Denied: FORBIDDEN "denied" "You may not come in from where you are."
+    TooManyRequests: TOO_MANY_REQUESTS "rate-limited" "You ask too often; wait a moment."
+    HostnameBusy: SERVICE_UNAVAILABLE "hostname-busy" "Too many requests for this hostname are under way."
     BodyTooLarge: PAYLOAD_TOO_LARGE "body-too-large" "The request's body is larger than is accepted here."
     /// The visitor stopped sending its body.
     BodyTimeout: REQUEST_TIMEOUT "body-timeout" "The request's body stopped coming."
     /// The visitor broke its body off, or framed it wrongly.
     BodyBroken: BAD_REQUEST "body-broken" "The request's body broke off."
-    AgentOffline: SERVICE_UNAVAILABLE "agent-offline" "The home server is not connected at the moment."
+    /// A CONNECT over HTTP/2 for a protocol that is not allowed there, or to a service that carries no upgrades.
+    UpgradeUnsupported: NOT_IMPLEMENTED "upgrade-unsupported" "This protocol is not passed on here."
+    AgentOffline: SERVICE_UNAVAILABLE "agent-offline" "The home server is not connected at the moment, or does not expose this hostname."
     AgentBusy: SERVICE_UNAVAILABLE "agent-busy" "The home server has too many connections open."
     ServiceUnknown: BAD_GATEWAY "service-unknown" "The home server does not offer this service any more."
     OriginUnresolved: BAD_GATEWAY "origin-unresolved" "The home server cannot find the service's address."
@@ -76,7 +79,17 @@ errors! {
     FirstByteTimeout: GATEWAY_TIMEOUT "first-byte-timeout" "The service at home did not answer in time."
 }
 
+/// The visitor went away before it had its whole answer: said in logs and metrics alone.
+pub(crate) const VISITOR_GONE: &str = "visitor-gone";
+
 impl IngressError {
+    /// Every code that a request can end with.
+    pub(crate) fn codes() -> impl Iterator<Item = &'static str> {
+        let violations = Violation::ALL.into_iter().map(Self::Violation);
+        let errors = Self::OWN.iter().copied().chain(violations);
+        errors.map(|error| error.answer().code).chain([VISITOR_GONE])
+    }
+
     /// Whether what the visitor sent makes it doubtful where its next request begins, or that it means well. HTTP/2
     /// frames its messages: there only the one request ends.
     pub(crate) fn ends_connection(self) -> bool {
@@ -167,7 +180,7 @@ mod tests {
     fn the_statuses_of_the_design() {
         let with = |status: u16| IngressError::OWN.iter().filter(|e| e.answer().status == status).count();
         assert_eq!([400, 403, 404, 405, 408, 413, 417, 421].map(with), [5, 1, 2, 1, 2, 1, 1, 1]);
-        assert_eq!([502, 503, 504].map(with), [7, 2, 3]);
+        assert_eq!([429, 501, 502, 503, 504].map(with), [1, 1, 7, 3, 3]);
         assert!(
             Violation::ALL.iter().all(|violation| IngressError::Violation(*violation)
                 .answer()

@@ -5,12 +5,14 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use http::header::{
-    CONNECTION, COOKIE, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING,
-    UPGRADE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, TE,
+    TRANSFER_ENCODING, UPGRADE,
 };
 
-use super::request::{Target, wants_trailers};
+use super::request::{Target, is_token, wants_trailers};
 
+/// The certificate of a visitor (RFC 9440, section 2.2).
+pub(super) const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -61,9 +63,19 @@ pub(crate) fn rewrite_request(headers: &mut HeaderMap, visitor: &Whence<'_>, tol
     }
 }
 
+/// Whether a response's length could be read in two ways, or its coding is more than the chunks that end here (RFC 9112,
+/// section 6.1).
+pub(crate) fn is_unclear(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let Some(coding) = codings.next() else { return false };
+    !coding.as_bytes().eq_ignore_ascii_case(b"chunked")
+        || codings.next().is_some()
+        || headers.contains_key(CONTENT_LENGTH)
+}
+
 /// Takes the fields of the origin's connection out of a response.
 pub(crate) fn rewrite_response(headers: &mut HeaderMap) {
-    drop_fields(headers, |_| false);
+    drop_fields(headers, |name| *name == TE);
 }
 
 /// Drops what belongs to one connection, what `Connection` names, and what else is unwanted.
@@ -102,7 +114,10 @@ fn join_cookies(headers: &mut HeaderMap) {
 pub(crate) fn rewrite_trailers(trailers: &mut HeaderMap) {
     drop_fields(trailers, |name| {
         let folded = folded(name.as_str());
-        is_claim(&folded) || PROTECTED.contains(&&*folded) || folded == TRANSFER_ENCODING.as_str()
+        !is_token(name.as_str())
+            || is_claim(&folded)
+            || PROTECTED.contains(&&*folded)
+            || folded == TRANSFER_ENCODING.as_str()
     });
 }
 
@@ -117,7 +132,20 @@ fn is_claim(name: &str) -> bool {
     let name = folded(name);
     name.starts_with("x-forwarded")
         || name.starts_with("proxy-")
-        || matches!(&*name, "forwarded" | "x-real-ip" | "proxy" | "x-client-ip" | "true-client-ip")
+        || matches!(
+            &*name,
+            "forwarded"
+                | "x-real-ip"
+                | "proxy"
+                | "x-client-ip"
+                | "true-client-ip"
+                | "client-cert"
+                | "client-cert-chain"
+                | "client-ip"
+                // Some frameworks take these for the path that was asked for.
+                | "x-original-url"
+                | "x-rewrite-url"
+        )
 }
 
 /// What a trusted proxy said of its own visitor.
@@ -246,6 +274,13 @@ mod tests {
             "x_real_ip",
             "proxy",
             "x-forwarded-client-cert",
+            "x-original-url",
+            "x_rewrite_url",
+            "client-ip",
+            "client-cert",
+            "client_cert",
+            "client-cert-chain",
+            "client.cert_chain",
             "x-forwarded-proto",
             "x-forwarded-host",
             "x-forwarded-port",

@@ -14,6 +14,8 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 
 /// An agent that lost its connection is back within seconds.
 const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("5");
+/// Rates are in seconds.
+const NEXT_SECOND: HeaderValue = HeaderValue::from_static("1");
 
 /// Which of the two a visitor wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,8 +49,10 @@ pub(crate) fn respond(error: IngressError, id: RequestId, format: Format) -> Res
     if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
         headers.insert(REQUEST_ID, id);
     }
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        headers.insert(RETRY_AFTER, RETRY_AFTER_S);
+    match status {
+        StatusCode::SERVICE_UNAVAILABLE => drop(headers.insert(RETRY_AFTER, RETRY_AFTER_S)),
+        StatusCode::TOO_MANY_REQUESTS => drop(headers.insert(RETRY_AFTER, NEXT_SECOND)),
+        _ => {}
     }
     if error.ends_connection() {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));

@@ -1,39 +1,53 @@
 //! Port 80: sends visitors to https, for hostnames that are served or granted and for no others.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use http::header::{HeaderValue, LOCATION};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
+use process::terminal;
 use tokio::net::TcpStream;
 
 use super::Ingress;
 use super::access_log::AccessLine;
 use super::body::ResponseBody;
-use super::connection::{Visitor, run_http1, stalling};
+use super::connection::{log_end, stalling};
 use super::error::IngressError;
+use super::http1;
 use super::page::{self, Format};
 use super::request::{self, Target};
-use crate::edge::framing::GuardLimits;
+use super::visitor::Visitor;
+use crate::edge::admission::Slot;
 use crate::edge::guarded::Guarded;
-use crate::edge::listener::Slot;
+use crate::edge::proxy;
 
 /// Serves one connection to its end.
-pub(crate) async fn serve(ingress: Arc<Ingress>, stream: TcpStream, address: SocketAddr, slot: Slot) {
-    let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-    let (guarded, handle) = Guarded::new(stalling(stream), GuardLimits::default());
-    let visitor = Visitor::new(address, None, Some(handle), slot);
+pub(crate) async fn serve(ingress: Arc<Ingress>, mut stream: TcpStream, address: SocketAddr, mut slot: Slot) {
+    let mut address = SocketAddr::new(address.ip().to_canonical(), address.port());
+    if ingress.expects_proxy_header(address.ip()) {
+        match proxy::visitor_in_time(&mut stream).await {
+            Ok(Some(named)) if slot.claim(&ingress.admission, named.ip()).is_err() => return,
+            Ok(named) => address = named.unwrap_or(address),
+            Err(error) => {
+                tracing::debug!(%address, error = terminal::chain(&error), "no visitor of a trusted proxy");
+                return;
+            }
+        }
+    }
+    let limits = **ingress.limits.load();
+    let (guarded, handle) = Guarded::new(stalling(stream, limits.stall_time), http1::guard(&limits));
+    let visitor = Visitor::new(address, (None, None), Some(handle), slot);
     let stop = ingress.stop.clone();
     let answer = move |request| std::future::ready(answer(&ingress, &visitor, &request));
-    run_http1(guarded, answer, stop, address).await;
+    log_end(http1::run(guarded, answer, stop, (limits.header_bytes, limits.header_count)).await, address);
 }
 
 fn answer(ingress: &Ingress, visitor: &Arc<Visitor>, request: &Request<Incoming>) -> Response<ResponseBody> {
     let underway = visitor.begin();
     let mut line =
-        AccessLine::begin(request, ingress.request_ids.next(), visitor.ip(), ingress.logs_access());
-    let mut response = redirect(ingress, request, &mut line).unwrap_or_else(|error| {
+        AccessLine::begin(request, ingress.request_ids.next(), visitor.ip(), ingress.access_log.load_full());
+    let mut response = redirect(ingress, visitor.ip(), request, &mut line).unwrap_or_else(|error| {
         line.error = Some(error.answer().code);
         page::respond(error, line.id, Format::wanted(request.headers()))
     });
@@ -47,11 +61,14 @@ fn answer(ingress: &Ingress, visitor: &Arc<Visitor>, request: &Request<Incoming>
 
 fn redirect(
     ingress: &Ingress,
+    visitor: IpAddr,
     request: &Request<Incoming>,
     line: &mut AccessLine,
 ) -> Result<Response<ResponseBody>, IngressError> {
-    let target = request::examine(request)?;
+    let may_ask = ingress.may_ask(visitor);
+    let target = request::examine(request, &ingress.limits.load())?;
     line.host = Some(target.hostname.to_string());
+    may_ask?;
     if ingress.registry.routes().owner(&target.hostname).is_none() {
         return Err(IngressError::UnknownHostname);
     }

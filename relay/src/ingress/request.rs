@@ -3,17 +3,15 @@
 
 use std::borrow::Cow;
 
-use http::header::{CONTENT_LENGTH, EXPECT, HOST, TE, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST, TE, TRANSFER_ENCODING};
+use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Request, Version};
-use hyper::body::Incoming;
 use protocol::hostname::Hostname;
 
 use super::error::IngressError;
 use super::headers::folded;
+use crate::config::limits::Limits;
 use crate::edge::framing::{REFUSE_METHOD, Violation};
-
-/// As long as the guard lets it be on HTTP/1.
-const LONGEST_TARGET: usize = 16 * 1024;
 
 /// The host that a request names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,21 +23,46 @@ pub(crate) struct Target {
 }
 
 /// Reads and checks everything about a request but its path.
-pub(crate) fn examine(request: &Request<Incoming>) -> Result<Target, IngressError> {
+pub(crate) fn examine(request: &Request<impl Sized>, limits: &Limits) -> Result<Target, IngressError> {
     refused_by_guard(request)?;
     if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
         return Err(IngressError::MethodNotAllowed);
     }
-    if request.uri().path_and_query().is_some_and(|target| target.as_str().len() > LONGEST_TARGET) {
-        return Err(IngressError::Violation(Violation::UriTooLong));
+    if let Some(target) = request.uri().path_and_query().map(PathAndQuery::as_str) {
+        if target.len() > limits.uri_bytes {
+            return Err(IngressError::Violation(Violation::UriTooLong));
+        }
+        // On HTTP/1 the guard refuses it.
+        if !target.is_ascii() {
+            return Err(IngressError::Violation(Violation::BadTarget));
+        }
+    }
+    if is_too_large(request, limits) {
+        return Err(IngressError::Violation(Violation::HeadTooLarge));
+    }
+    if request.version() == Version::HTTP_3 {
+        check_http3(request.headers())?;
     }
     check_headers(request.headers())?;
     target(request)
 }
 
+/// What came over HTTP/2 or HTTP/3 is measured by what it would be in HTTP/1, where the guard has measured the bytes.
+fn is_too_large(request: &Request<impl Sized>, limits: &Limits) -> bool {
+    let headers = request.headers();
+    // Browsers split their cookies over several fields; together they are one (RFC 9113, section 8.2.3).
+    let crumbs = headers.get_all(COOKIE).iter().count().saturating_sub(1);
+    let bytes = || -> usize {
+        let of_fields = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+        of_fields.sum::<usize>() + request.uri().path_and_query().map_or(0, |target| target.as_str().len())
+    };
+    headers.len() - crumbs > limits.header_count
+        || request.version() >= Version::HTTP_2 && bytes() > limits.header_bytes
+}
+
 /// On HTTP/1 the guard puts a request of its own in the place of one that it refuses. Nobody else can write it there;
 /// over HTTP/2 it is a method like any other.
-fn refused_by_guard(request: &Request<Incoming>) -> Result<(), IngressError> {
+fn refused_by_guard(request: &Request<impl Sized>) -> Result<(), IngressError> {
     if request.version() >= Version::HTTP_2 || request.method().as_str() != REFUSE_METHOD {
         return Ok(());
     }
@@ -47,9 +70,20 @@ fn refused_by_guard(request: &Request<Incoming>) -> Result<(), IngressError> {
     Err(IngressError::Violation(Violation::from_code(code).unwrap_or(Violation::BadMethod)))
 }
 
+/// What belongs to one connection of HTTP/1 has no meaning here (RFC 9114, section 4.2). Over HTTP/2, `h2` sees to it.
+fn check_http3(headers: &HeaderMap) -> Result<(), IngressError> {
+    let odd_te = headers.get_all(TE).iter().any(|value| value != "trailers");
+    let of_a_connection = ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"];
+    let wrong = odd_te || of_a_connection.iter().any(|name| headers.contains_key(*name));
+    if wrong { Err(IngressError::BadHeader) } else { Ok(()) }
+}
+
 /// Names that an origin could fold into the ones that frame a message, and expectations that nobody can meet.
 fn check_headers(headers: &HeaderMap) -> Result<(), IngressError> {
     for name in headers.keys().map(http::HeaderName::as_str) {
+        if !is_token(name) {
+            return Err(IngressError::BadHeader);
+        }
         let framing = [CONTENT_LENGTH.as_str(), TRANSFER_ENCODING.as_str(), HOST.as_str()];
         if let Cow::Owned(folded) = folded(name)
             && framing.contains(&folded.as_str())
@@ -67,7 +101,12 @@ fn check_headers(headers: &HeaderMap) -> Result<(), IngressError> {
     Ok(())
 }
 
-fn target(request: &Request<Incoming>) -> Result<Target, IngressError> {
+/// The http crate takes quotation marks for a part of names (RFC 9110, section 5.1 does not).
+pub(crate) fn is_token(name: &str) -> bool {
+    !name.contains('"')
+}
+
+fn target(request: &Request<impl Sized>) -> Result<Target, IngressError> {
     let mut hosts = request.headers().get_all(HOST).iter();
     let host = hosts.next().map(|value| value.to_str().map_err(|_| IngressError::BadHost)).transpose()?;
     if hosts.next().is_some() {

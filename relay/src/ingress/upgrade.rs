@@ -1,6 +1,8 @@
-//! Upgraded connections: after the origin's 101, bytes pass both ways until one side ends or nothing moves for a day.
+//! Upgraded connections: after the origin's 101, bytes pass both ways until one side ends or nothing moves for a day. On
+//! HTTP/1 the visitor's connection becomes one, on HTTP/2 a stream does ([`over_http2`]).
 
 mod both_ways;
+mod over_http2;
 
 use std::io;
 use std::pin::Pin;
@@ -10,38 +12,50 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::header::{CONNECTION, HeaderMap, HeaderValue, UPGRADE};
-use http::{Method, Request, Response, Version};
+use http::{Request, Response, StatusCode, Version};
 use hyper::body::{Body, Incoming};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use process::terminal;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
+use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 
 use super::Ingress;
-use super::connection::Visitor;
+use super::access_log::{AccessLine, Carried};
 use super::error::IngressError;
+use super::inbound::Inbound;
+use super::visitor::{Underway, Visitor};
 use crate::tunnel::crowd::Intake;
 use crate::tunnel::session::Lease;
 
-const WEBSOCKET: &str = "websocket";
+pub(super) use over_http2::{Awaited, Handover, translate};
 
-/// Whether a request asks for the one protocol that is passed on. Never `h2c`: it would take the connection out of the
-/// relay's sight.
-pub(crate) fn is_wanted(request: &Request<Incoming>) -> bool {
-    let headers = request.headers();
-    request.version() == Version::HTTP_11
-        && request.method() == Method::GET
-        && request.body().is_end_stream()
-        && lists(headers, &CONNECTION, "upgrade")
-        && names_websocket(headers)
+/// The visitor's side of an upgrade that it asks for.
+#[derive(Debug)]
+pub(crate) enum VisitorSide {
+    Http1(OnUpgrade),
+    Http2(Awaited),
 }
 
-fn names_websocket(headers: &HeaderMap) -> bool {
+/// Marks a response with which the visitor's stream leaves HTTP.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Switched;
+
+/// The one protocol that a request asks for, if it does so properly.
+pub(crate) fn wanted(request: &Request<Inbound>, side: Option<&VisitorSide>) -> Option<HeaderValue> {
+    let headers = request.headers();
+    let carried = matches!(side, Some(VisitorSide::Http2(_))) || request.version() == Version::HTTP_11;
+    let asks = carried && request.body().is_end_stream() && lists(headers, &CONNECTION, "upgrade");
+    if asks { only_protocol(headers).cloned() } else { None }
+}
+
+/// The one value of `Upgrade`; lists are not passed on, as nobody could say which of them was allowed.
+fn only_protocol(headers: &HeaderMap) -> Option<&HeaderValue> {
     let mut values = headers.get_all(UPGRADE).iter();
-    let one = values.next().is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(WEBSOCKET.as_bytes()));
-    one && values.next().is_none()
+    let one = values.next().filter(|value| !value.is_empty() && !value.as_bytes().contains(&b','));
+    one.filter(|_| values.next().is_none())
 }
 
 fn lists(headers: &HeaderMap, name: &http::HeaderName, token: &str) -> bool {
@@ -52,24 +66,45 @@ fn lists(headers: &HeaderMap, name: &http::HeaderName, token: &str) -> bool {
 }
 
 /// Puts the two fields back that the rewriting took out.
-pub(crate) fn announce(headers: &mut HeaderMap) {
+pub(crate) fn announce(headers: &mut HeaderMap, protocol: HeaderValue) {
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-    headers.insert(UPGRADE, HeaderValue::from_static(WEBSOCKET));
+    headers.insert(UPGRADE, protocol);
 }
 
 /// The origin's side of an upgrade that it has accepted.
-pub(crate) fn accepted(response: &mut Response<Incoming>) -> Result<OnUpgrade, IngressError> {
-    if names_websocket(response.headers()) {
+pub(crate) fn accepted(
+    response: &mut Response<Incoming>,
+    wanted: &HeaderValue,
+) -> Result<OnUpgrade, IngressError> {
+    let names = |protocol: &HeaderValue| protocol.as_bytes().eq_ignore_ascii_case(wanted.as_bytes());
+    if only_protocol(response.headers()).is_some_and(names) {
         Ok(hyper::upgrade::on(response))
     } else {
         Err(IngressError::OriginInvalid)
     }
 }
 
-/// Both sides of an upgraded connection, to be joined once the 101 has gone out.
+/// What the visitor is told of a switch: on HTTP/2 there is no 101.
+pub(crate) fn conclude(
+    side: &VisitorSide,
+    protocol: HeaderValue,
+    parts: &mut http::response::Parts,
+) -> Result<(), IngressError> {
+    match side {
+        VisitorSide::Http1(_) => announce(&mut parts.headers, protocol),
+        VisitorSide::Http2(awaited) => {
+            awaited.check(&mut parts.headers)?;
+            parts.status = StatusCode::OK;
+        }
+    }
+    parts.extensions.insert(Switched);
+    Ok(())
+}
+
+/// Both sides of an upgraded connection, to be joined once the visitor has been told.
 #[derive(Debug)]
 pub(crate) struct Junction {
-    pub(crate) visitor: OnUpgrade,
+    pub(crate) visitor: VisitorSide,
     pub(crate) origin: OnUpgrade,
     pub(crate) idle: Duration,
     /// Cancelled when the hostname is taken from its peer.
@@ -80,20 +115,21 @@ pub(crate) struct Junction {
     pub(crate) connection: Arc<Visitor>,
 }
 
-/// Joins the two sides in a task of the relay's.
-pub(crate) fn join(ingress: &Arc<Ingress>, junction: Junction) {
-    let stop = ingress.stop.clone();
+/// Joins the two sides in a task of the relay's. The line is written at their end.
+pub(crate) fn join(ingress: &Arc<Ingress>, junction: Junction, mut line: AccessLine, underway: Underway) {
+    let (stop, stall) = (ingress.stop.clone(), ingress.limits.load().stall_time);
     ingress.upgraded.spawn(async move {
         let Junction { visitor, origin, idle, withdrawn, lease, connection } = junction;
         let intake = lease.intake().map(Arc::clone);
+        let movement = Arc::new(Movement::new(line.upgraded()));
         tokio::select! {
-            ended = run(visitor, origin, idle, intake) => if let Err(error) = ended {
+            ended = run(visitor, origin, idle, intake, &movement, stall) => if let Err(error) = ended {
                 tracing::debug!(error = terminal::chain(&error), "an upgraded connection broke");
             },
             () = withdrawn.cancelled() => {}
             () = stop.cancelled() => {}
         }
-        drop((lease, connection));
+        drop((line, underway, lease, connection));
     });
 }
 
@@ -102,6 +138,8 @@ pub(crate) fn join(ingress: &Arc<Ingress>, junction: Junction) {
 enum JunctionError {
     #[error("one side did not follow the upgrade")]
     Upgrade(#[source] hyper::Error),
+    #[error("the visitor left before the upgrade")]
+    Gone,
     #[error("copying failed")]
     Copy(#[source] io::Error),
     #[error("nothing moved for {} s", .0.as_secs())]
@@ -111,16 +149,21 @@ enum JunctionError {
 }
 
 async fn run(
-    visitor: OnUpgrade,
+    visitor: VisitorSide,
     origin: OnUpgrade,
     idle: Duration,
     intake: Option<Arc<Intake>>,
+    movement: &Arc<Movement>,
+    stall: Duration,
 ) -> Result<(), JunctionError> {
-    let visitor = visitor.await.map_err(JunctionError::Upgrade)?;
+    let io = match visitor {
+        VisitorSide::Http1(upgrade) => {
+            Either::Left(TokioIo::new(upgrade.await.map_err(JunctionError::Upgrade)?))
+        }
+        VisitorSide::Http2(awaited) => Either::Right(awaited.stream(stall).await.ok_or(JunctionError::Gone)?),
+    };
     let mut origin = TokioIo::new(origin.await.map_err(JunctionError::Upgrade)?);
-    let movement = Arc::new(Movement { begun: Instant::now(), last_ms: AtomicU64::new(0) });
-    let mut visitor =
-        Watched { io: TokioIo::new(visitor), movement: Arc::clone(&movement), intake: intake.clone() };
+    let mut visitor = Watched { io, movement: Arc::clone(movement), intake: intake.clone() };
     visitor.takes();
     tokio::select! {
         copied = both_ways::copy(&mut visitor, &mut origin) => copied.map_err(JunctionError::Copy),
@@ -141,9 +184,14 @@ async fn cut(intake: Option<Arc<Intake>>) {
 struct Movement {
     begun: Instant,
     last_ms: AtomicU64,
+    carried: Arc<Carried>,
 }
 
 impl Movement {
+    fn new(carried: Arc<Carried>) -> Self {
+        Self { begun: Instant::now(), last_ms: AtomicU64::new(0), carried }
+    }
+
     fn note(&self) {
         let now = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.last_ms.store(now, Ordering::Relaxed);
@@ -162,7 +210,7 @@ impl Movement {
 
 #[derive(Debug)]
 struct Watched {
-    io: TokioIo<Upgraded>,
+    io: Either<TokioIo<Upgraded>, over_http2::Stream>,
     movement: Arc<Movement>,
     /// A visitor that stops reading keeps as much of the session to itself as with a response.
     intake: Option<Arc<Intake>>,
@@ -194,7 +242,9 @@ impl AsyncRead for Watched {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
         let polled = Pin::new(&mut self.io).poll_read(cx, buf);
+        self.movement.carried.received(buf.filled().len() - before);
         self.noting(polled)
     }
 }
@@ -202,8 +252,11 @@ impl AsyncRead for Watched {
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.io).poll_write(cx, bytes);
-        match polled {
-            Poll::Ready(_) => self.takes(),
+        match &polled {
+            Poll::Ready(written) => {
+                self.movement.carried.sent(written.as_ref().map_or(0, |count| *count));
+                self.takes();
+            }
             Poll::Pending => self.refuses(),
         }
         self.noting(polled)
@@ -230,11 +283,15 @@ mod tests {
     }
 
     #[test]
-    fn only_websocket_is_passed_on() {
-        assert!(names_websocket(&headers(&[("upgrade", "WebSocket")])));
-        for bad in ["h2c", "websocket, h2c", "", "tls"] {
-            assert!(!names_websocket(&headers(&[("upgrade", bad)])), "{bad}");
+    fn exactly_one_protocol_can_be_asked_for() {
+        let one = headers(&[("upgrade", "WebSocket")]);
+        assert_eq!(only_protocol(&one).unwrap(), "WebSocket");
+        for bad in ["websocket, h2c", ""] {
+            assert_eq!(only_protocol(&headers(&[("upgrade", bad)])), None, "{bad}");
         }
+        let mut twice = one;
+        twice.append("upgrade", HeaderValue::from_static("h2c"));
+        assert_eq!(only_protocol(&twice), None);
     }
 
     #[test]
@@ -245,7 +302,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn standing_still_is_counted_from_the_last_byte() {
-        let movement = Movement { begun: Instant::now(), last_ms: AtomicU64::new(0) };
+        let movement = Movement::new(Arc::default());
         tokio::time::advance(Duration::from_secs(50)).await;
         movement.note();
         let before = Instant::now();

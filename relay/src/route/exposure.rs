@@ -1,16 +1,18 @@
-//! What one session serves under one hostname, checked: routes, header rules, limits.
+//! What one session serves under one hostname, checked: routes, header rules, upgrades, limits.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderMap, HeaderName, HeaderValue, STRICT_TRANSPORT_SECURITY};
 use ipnet::IpNet;
 use protocol::control::{Expose, HeaderEdit, Service, ServiceProtocol};
 use protocol::field::{self, FieldError};
 use protocol::hostname::HostnamePattern;
+use protocol::hsts::{Hsts, HstsError};
 use protocol::id::ServiceName;
 use protocol::limits;
 use protocol::path::PathPattern;
+use protocol::upgrade::{self, UpgradeError};
 
 use super::readings::{Unreadable, is_plain, readings};
 use crate::config::validated::Timeouts;
@@ -28,6 +30,12 @@ pub(crate) enum ExposureError {
     Field(FieldError),
     #[error("`{0}` is not a network such as `192.0.2.0/24`")]
     Network(String),
+    #[error("an upgrade cannot be passed on: {0}")]
+    Upgrade(UpgradeError),
+    #[error("it names more than {} upgrades", limits::UPGRADES)]
+    TooManyUpgrades,
+    #[error("{0}")]
+    Hsts(HstsError),
 }
 
 /// Where a route leads.
@@ -35,6 +43,8 @@ pub(crate) enum ExposureError {
 pub(crate) struct Target {
     pub(crate) service: ServiceName,
     pub(crate) protocol: ServiceProtocol,
+    /// A stream to it carries the visitor, address and port, that it was opened for, and nobody else.
+    pub(crate) per_visitor: bool,
 }
 
 /// What is changed in a response.
@@ -99,6 +109,8 @@ pub(crate) struct Exposure {
     pub(crate) max_body: Option<u64>,
     allow_from: Vec<IpNet>,
     pub(crate) timeouts: Timeouts,
+    upgrades: Vec<String>,
+    hsts: Option<HeaderValue>,
 }
 
 impl Exposure {
@@ -126,6 +138,8 @@ impl Exposure {
             max_body: wire.max_body,
             allow_from: networks(&wire.allow_from)?,
             timeouts: timeouts(wire, defaults),
+            upgrades: upgrades(wire.upgrades.as_deref())?,
+            hsts: wire.hsts.map(hsts).transpose()?,
         })
     }
 
@@ -170,6 +184,19 @@ impl Exposure {
                 edit.apply(headers);
             }
         }
+        if let Some(value) = self.hsts() {
+            headers.insert(STRICT_TRANSPORT_SECURITY, value.clone());
+        }
+    }
+
+    /// What browsers have to remember of the hostname: for every response under it, of whomever, over TLS.
+    pub(crate) fn hsts(&self) -> Option<&HeaderValue> {
+        self.hsts.as_ref()
+    }
+
+    /// Whether a connection may become this, as `Upgrade` names it: one protocol, with its version where it has one.
+    pub(crate) fn upgrades(&self, protocol: &str) -> bool {
+        self.upgrades.iter().any(|known| known.eq_ignore_ascii_case(protocol))
     }
 
     /// All routes, the heaviest first.
@@ -185,7 +212,8 @@ fn targets(wire: &Expose, services: &[Service]) -> Result<Vec<(PathPattern, Targ
             let (path, service) = (route.path.clone(), route.service.clone());
             return Err(ExposureError::UnknownService { path, service });
         };
-        let target = Target { service: service.name.clone(), protocol: service.protocol };
+        let Service { name, protocol, per_visitor } = service;
+        let target = Target { service: name.clone(), protocol: *protocol, per_visitor: *per_visitor };
         routes.push((route.path.clone(), target));
     }
     routes.sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.weight()));
@@ -200,6 +228,20 @@ fn networks(texts: &[String]) -> Result<Vec<IpNet>, ExposureError> {
             .ok_or_else(|| ExposureError::Network(text.escape_debug().collect()))
     };
     texts.iter().map(network).collect()
+}
+
+fn upgrades(named: Option<&[String]>) -> Result<Vec<String>, ExposureError> {
+    let Some(named) = named else { return Ok(vec![upgrade::DEFAULT.to_owned()]) };
+    if named.len() > limits::UPGRADES {
+        return Err(ExposureError::TooManyUpgrades);
+    }
+    named.iter().map(|name| upgrade::check(name).map_err(ExposureError::Upgrade)).collect()
+}
+
+fn hsts(wire: Hsts) -> Result<HeaderValue, ExposureError> {
+    let value = wire.check().map_err(ExposureError::Hsts)?.to_string();
+    // Digits, letters, `;` and `=` are always a value.
+    HeaderValue::try_from(value).map_err(|_| ExposureError::Hsts(HstsError::TooLong))
 }
 
 /// Editing sessions last: an upgraded connection is never cut in its first idle hour.
@@ -221,7 +263,16 @@ mod tests {
 
     /// Koda's routes, with everything else on the dashboard.
     fn koda() -> Exposure {
-        let expose = serde_json::json!({
+        koda_with(serde_json::json!({})).unwrap()
+    }
+
+    fn koda_with(more: serde_json::Value) -> Result<Exposure, ExposureError> {
+        let (expose, services) = wish(more);
+        Exposure::new(&expose, &services, Timeouts::default())
+    }
+
+    fn wish(more: serde_json::Value) -> (Expose, Vec<Service>) {
+        let mut expose = serde_json::json!({
             "hostname": "koda.example.com",
             "routes": [
                 { "path": "/*", "service": "dashboard" },
@@ -232,9 +283,10 @@ mod tests {
             "headers": [{ "paths": ["/login"], "set": { "Cache-Control": "no-store" } }],
             "allow_from": ["192.0.2.0/24"],
         });
+        let serde_json::Value::Object(more) = more else { panic!("{more}") };
+        expose.as_object_mut().unwrap().extend(more);
         let services = serde_json::json!([{ "name": "dashboard" }, { "name": "control-plane" }]);
-        let services: Vec<Service> = serde_json::from_value(services).unwrap();
-        Exposure::new(&serde_json::from_value(expose).unwrap(), &services, Timeouts::default()).unwrap()
+        (serde_json::from_value(expose).unwrap(), serde_json::from_value(services).unwrap())
     }
 
     fn service(path: &str) -> Result<String, NoDecision> {
@@ -288,6 +340,38 @@ mod tests {
         headers.clear();
         koda.edit_response(koda.decide("/other").unwrap(), &mut headers);
         assert!(headers.is_empty());
+    }
+
+    #[test]
+    fn a_connection_becomes_only_what_was_named() {
+        let passes = |named, asked: &str| koda_with(named).unwrap().upgrades(asked);
+        let unnamed = || serde_json::json!({});
+        assert!(passes(unnamed(), "websocket") && passes(unnamed(), "WebSocket"));
+        assert!(!passes(unnamed(), "h2c") && !passes(unnamed(), "websocket, h2c") && !passes(unnamed(), ""));
+        let named = || serde_json::json!({ "upgrades": ["x-thing", "SPDY/3.1"] });
+        assert!(passes(named(), "X-Thing") && passes(named(), "spdy/3.1"));
+        assert!(!passes(named(), "websocket") && !passes(named(), "spdy") && !passes(named(), "x-thing/2"));
+        assert!(!passes(serde_json::json!({ "upgrades": [] }), "websocket"));
+        let hidden = ["h2c", "H2", "h2c-14", "h3", "HTTP/2.0", "tls/1.0", "a b", ""];
+        for name in hidden {
+            assert!(koda_with(serde_json::json!({ "upgrades": ["x", name] })).is_err(), "{name:?}");
+        }
+        assert!(koda_with(serde_json::json!({ "upgrades": vec!["x"; limits::UPGRADES + 1] })).is_err());
+    }
+
+    #[test]
+    fn what_browsers_remember_is_the_owners_word() {
+        let more = serde_json::json!({ "hsts": { "max_age_s": 31_536_000, "include_subdomains": true } });
+        let koda = koda_with(more).unwrap();
+        let mut headers = HeaderMap::new();
+        headers.append(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=1"));
+        headers.append(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=2"));
+        koda.edit_response(koda.decide("/login").unwrap(), &mut headers);
+        let told: Vec<_> = headers.get_all(STRICT_TRANSPORT_SECURITY).iter().collect();
+        assert_eq!(told, ["max-age=31536000; includeSubDomains"]);
+        assert_eq!(koda.hsts(), Some(told[0]));
+        let short = serde_json::json!({ "hsts": { "max_age_s": 60, "preload": true } });
+        assert!(koda_with(short).is_err());
     }
 
     #[test]

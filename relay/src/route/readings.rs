@@ -2,19 +2,20 @@
 //!
 //! The relay forwards a path byte for byte, so what counts is how the origin reads it. Percent-encoded letters and
 //! digits mean themselves to everybody (RFC 3986, section 6.2.2.2). About the rest programs differ: whether `%2f`
-//! separates, `\` is a slash, `//` is one slash, `;` begins parameters, dots are resolved, and whether to decode once
-//! more. Every combination that the path gives rise to is one reading; a request is routed only where all of them lead
+//! separates, `\` is a slash, `//` is one slash or a host follows, `;` begins parameters, before decoding or after, dots are
+//! resolved, and whether to decode once more. Every combination that the path gives rise to is one reading; a request is routed only where all of them lead
 //! to the same place.
 
 use std::collections::BTreeSet;
 
-/// Decoding stops here, however deep an attacker nests it.
+/// What can be decoded more often is nobody's honest path.
 const DEEPEST: usize = 4;
 /// A path with more readings than this, or one that is longer and odd, is nobody's honest path.
 const MOST: usize = 256;
 const LONGEST: usize = 4096;
 
-/// The path cannot be read: it holds a NUL, at which C stops reading, or has too many readings.
+/// The path cannot be read: it holds a NUL, at which C stops reading, or a character in more bytes than it needs, which
+/// lenient decoders take for a slash or a dot, or has too many readings.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Unreadable;
 
@@ -27,16 +28,20 @@ pub(crate) fn readings(path: &str) -> Result<Vec<Vec<u8>>, Unreadable> {
     }
     let mut found = BTreeSet::new();
     let mut unread: Vec<(Vec<u8>, usize)> = vec![(path.as_bytes().to_vec(), 1)];
-    unread.extend(without_authority(path.as_bytes()).map(|path| (path.to_vec(), 1)));
+    unread.extend(without_authority(path.as_bytes()).map(|path| (path, 1)));
     while let Some((text, depth)) = unread.pop() {
+        if depth > DEEPEST && encoded(&text).any(|byte| byte != b'/') {
+            return Err(Unreadable);
+        }
         let text = decode(&text);
-        if text.iter().any(|byte| byte.value() == 0) {
+        if text.iter().any(|byte| byte.value() == 0) || is_overlong(&text) {
             return Err(Unreadable);
         }
         for choice in Choice::all(&text) {
             let reading = choice.read(&text);
-            if depth < DEEPEST && reading.contains(&b'%') && !found.contains(&reading) {
-                unread.push((reading.clone(), depth + 1));
+            if !found.contains(&reading) {
+                let further = encoded(&reading).next().is_some().then(|| reading.clone());
+                unread.extend(without_authority(&reading).chain(further).map(|path| (path, depth + 1)));
             }
             found.insert(reading);
         }
@@ -47,11 +52,34 @@ pub(crate) fn readings(path: &str) -> Result<Vec<Vec<u8>>, Unreadable> {
     Ok(found.into_iter().collect())
 }
 
-/// Programs that read a path as a URL take what follows two slashes for a host (RFC 3986, section 4.2).
-fn without_authority(path: &[u8]) -> Option<&[u8]> {
-    let [b'/' | b'\\', b'/' | b'\\', rest @ ..] = path else { return None };
-    let at = rest.iter().position(|b| matches!(b, b'/' | b'\\'))?;
-    Some(&rest[at..])
+/// Programs that read a path as a URL take what follows two slashes for a host (RFC 3986, section 4.2), browsers and
+/// Node what follows two or more.
+fn without_authority(path: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    let slashes = path.iter().take_while(|b| matches!(b, b'/' | b'\\')).count();
+    let after = move |slashes: usize| {
+        let rest = path.get(slashes..)?;
+        let at = rest.iter().position(|b| matches!(b, b'/' | b'\\'))?;
+        Some(rest[at..].to_vec())
+    };
+    [2, slashes].into_iter().take(slashes.saturating_sub(1)).filter_map(after)
+}
+
+/// What is still written as `%xx`.
+fn encoded(path: &[u8]) -> impl Iterator<Item = u8> {
+    path.windows(3).filter_map(|bytes| match bytes {
+        [b'%', high, low] => Some(hex(*high)? * 16 + hex(*low)?),
+        _ => None,
+    })
+}
+
+/// Whether a character is written in more bytes than it needs, which UTF-8 forbids (RFC 3629, section 3).
+fn is_overlong(text: &[Byte]) -> bool {
+    text.windows(2).any(|pair| {
+        matches!(
+            (pair[0].value(), pair[1].value()),
+            (0xc0 | 0xc1, 0x80..=0xbf) | (0xe0, 0x80..=0x9f) | (0xf0, 0x80..=0x8f)
+        )
+    })
 }
 
 /// Whether there is only one way to read the path.
@@ -96,12 +124,38 @@ fn hex(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
 
+/// What a semicolon begins, and where it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Parameters {
+    Nothing,
+    /// Parameters, cut off after decoding: up to whatever separates.
+    Decoded,
+    /// Parameters, cut off before decoding: from a plain semicolon to a plain slash.
+    Written,
+}
+
+impl Parameters {
+    const ALL: [Self; 3] = [Self::Nothing, Self::Decoded, Self::Written];
+
+    fn begin(self, byte: Byte) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Decoded => byte.value() == b';',
+            Self::Written => byte == Byte::Plain(b';'),
+        }
+    }
+
+    fn hold(self, byte: Byte) -> bool {
+        self == Self::Written && byte != Byte::Plain(b'/')
+    }
+}
+
 /// One way in which programs differ, each either taken or not.
 #[derive(Debug, Clone, Copy)]
 struct Choice {
     encoded_slash_separates: bool,
     backslash_is_slash: bool,
-    semicolon_begins_parameters: bool,
+    parameters: Parameters,
     slashes_merge: bool,
     dots_resolve: bool,
 }
@@ -115,14 +169,14 @@ impl Choice {
         let encoded = text.contains(&Byte::Encoded(b'/')) || text.contains(&Byte::Encoded(b'\\'));
         for &encoded_slash_separates in both(encoded) {
             for &backslash_is_slash in both(has(b'\\')) {
-                for &semicolon_begins_parameters in both(has(b';')) {
+                for &parameters in if has(b';') { &Parameters::ALL[..] } else { &Parameters::ALL[..1] } {
                     for (slashes_merge, dots_resolve) in
                         [(false, false), (false, true), (true, false), (true, true)]
                     {
                         all.push(Self {
                             encoded_slash_separates,
                             backslash_is_slash,
-                            semicolon_begins_parameters,
+                            parameters,
                             slashes_merge,
                             dots_resolve,
                         });
@@ -137,10 +191,10 @@ impl Choice {
         let mut segments: Vec<Vec<u8>> = vec![Vec::new()];
         let mut in_parameters = false;
         for byte in text {
-            if self.separates(*byte) {
+            if self.separates(*byte) && !(in_parameters && self.parameters.hold(*byte)) {
                 in_parameters = false;
                 segments.push(Vec::new());
-            } else if self.semicolon_begins_parameters && byte.value() == b';' {
+            } else if self.parameters.begin(*byte) {
                 in_parameters = true;
             } else if let (false, Some(segment)) = (in_parameters, segments.last_mut()) {
                 match byte {
@@ -218,7 +272,7 @@ mod tests {
 
     #[test]
     fn each_disputed_spelling_has_its_readings() {
-        let cases: [(&str, &[&str]); 11] = [
+        let cases: [(&str, &[&str]); 14] = [
             ("/a/../b", &["/a/../b", "/b"]),
             ("/a//b", &["/a//b", "/a/b"]),
             ("/a/..%2fb", &["/a/../b", "/b", "/a/..%2Fb"]),
@@ -230,6 +284,9 @@ mod tests {
             ("/a%5c..%5cb", &["/b", "/a\\..\\b"]),
             ("/r/a%2fb/../%252e%252e/z", &["/z"]),
             ("//x/login", &["//x/login", "/x/login", "/login"]),
+            ("/%2fx%2Flogin", &["/%2Fx%2Flogin", "//x/login", "/x/login", "/login"]),
+            ("/..;/a/..%3b", &["/../a/..;", "/a/..;", "/"]),
+            ("/a;%5c..%5c/b", &["/a/b", "/b"]),
         ];
         for (path, expected) in cases {
             let got = texts(path);
@@ -241,6 +298,23 @@ mod tests {
     fn a_nul_is_refused_however_it_is_nested() {
         assert_eq!(readings("/a%00b"), Err(Unreadable));
         assert_eq!(readings("/a%2500b"), Err(Unreadable));
+    }
+
+    #[test]
+    fn a_character_in_too_many_bytes_is_refused() {
+        for path in ["/a%c0%afb", "/a%C1%9Cb", "/%e0%80%ae%e0%80%ae/", "/%f0%80%80%af", "/%25c0%25af"] {
+            assert_eq!(readings(path), Err(Unreadable), "{path}");
+        }
+        for path in ["/caf%c3%a9", "/%e2%82%ac", "/%f0%9f%98%80", "/caf%e9", "/%c0", "/%c0a"] {
+            assert_eq!(texts(path).len(), 1, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_is_nested_too_deep_is_refused() {
+        assert_eq!(texts("/%25252561"), ["/%252561", "/%2561", "/%61", "/a"]);
+        assert_eq!(readings("/%2525252561"), Err(Unreadable));
+        assert!(readings("/a%2fb/../c%2f../d").unwrap().iter().any(|reading| reading == b"/d"));
     }
 
     #[test]

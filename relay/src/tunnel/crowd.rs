@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -17,12 +18,18 @@ use crate::lock::lock;
 
 /// A visitor who takes something at least this often is never cut for standing still.
 const GRACE: Duration = Duration::from_millis(1500);
+/// The same for a visitor's connection that had a response cut: what else it asked for is likely to stand as well.
+const GRACE_OF_THE_CUT: Duration = Duration::from_millis(300);
+/// Cuts within this time are one piece of news, and connections are remembered for as long.
+const NEWS: Duration = Duration::from_secs(10);
+/// Connections that are remembered.
+const MOST_REMEMBERED: usize = 4096;
 /// How often a crowd is looked at. What others may have to wait for is this and the grace.
-const LOOK: Duration = Duration::from_millis(250);
-/// What those who stand still may keep from the others, in bytes.
-const ROOM: u64 = SESSION_WINDOW as u64 / 2;
+const LOOK: Duration = Duration::from_millis(100);
+/// What those who stand still may keep from the others, in bytes: the rest is enough for a long and fast path.
+const ROOM: u64 = SESSION_WINDOW as u64 * 2 / 3;
 /// So many responses have room even if nobody reads.
-const FEW: usize = (SESSION_WINDOW / 2 / STREAM_WINDOW) as usize;
+const FEW: usize = (ROOM / STREAM_WINDOW as u64) as usize;
 
 /// What [`Intake::standing_since`] says once the response was cut.
 const CUT: u64 = u64::MAX;
@@ -103,10 +110,14 @@ pub(crate) struct Crowd {
 struct Members {
     next: u64,
     known: HashMap<u64, Member>,
+    /// When somebody was cut last, and which connections since.
+    cut: Option<Instant>,
+    cut_visitors: HashMap<SocketAddr, Instant>,
 }
 
 #[derive(Debug)]
 struct Member {
+    visitor: SocketAddr,
     intake: Arc<Intake>,
     /// What the last look has seen.
     since: u64,
@@ -124,6 +135,8 @@ struct Stand {
     usual: Duration,
     /// What of the session's window its stream may take up, in bytes.
     pins: u64,
+    /// Another response of the same connection was cut a moment ago.
+    is_suspect: bool,
 }
 
 /// A response's place in the crowd; gone when dropped.
@@ -142,13 +155,13 @@ impl Drop for Place {
 
 impl Crowd {
     /// Adds the response that `task` reads from its stream.
-    pub(crate) fn join(self: &Arc<Self>, task: AbortHandle) -> Place {
+    pub(crate) fn join(self: &Arc<Self>, task: AbortHandle, visitor: SocketAddr) -> Place {
         let intake = Arc::new(Intake::new(task));
         let mut members = lock(&self.members);
         let member = members.next;
         members.next += 1;
         let (since, stood, usual) = (0, Duration::ZERO, Duration::ZERO);
-        members.known.insert(member, Member { intake: Arc::clone(&intake), since, stood, usual });
+        members.known.insert(member, Member { visitor, intake: Arc::clone(&intake), since, stood, usual });
         if members.known.len() > FEW {
             self.joined.notify_one();
         }
@@ -162,26 +175,46 @@ impl Crowd {
                 self.joined.notified().await;
             }
             tokio::time::sleep(LOOK).await;
-            let cut = self.look();
-            if cut > 0 {
+            let (cut, is_new) = self.look();
+            if cut > 0 && is_new {
                 tracing::warn!(%peer, cut, "visitors who had stopped reading left no room for the others, and were cut");
+            } else if cut > 0 {
+                tracing::debug!(%peer, cut, "more visitors who had stopped reading were cut");
             }
         }
     }
 
-    /// One look at everybody; says how many were cut.
-    fn look(&self) -> usize {
+    /// One look at everybody; says how many were cut, and whether they are the first for a while.
+    fn look(&self) -> (usize, bool) {
         let mut members = lock(&self.members);
-        let standing = members.known.iter_mut().filter_map(|(number, member)| member.look(*number)).collect();
-        let cut = |stand: &Stand| {
-            members.known.get(&stand.member).is_some_and(|member| member.intake.give_up(stand.since))
-        };
-        beyond_room(standing).iter().filter(|stand| cut(stand)).count()
+        let Members { known, cut, cut_visitors, .. } = &mut *members;
+        let is_news = cut.is_none_or(|cut| cut.elapsed() > NEWS);
+        cut_visitors.retain(|_, cut| cut.elapsed() < NEWS);
+        let standing = known.iter_mut().filter_map(|(number, member)| {
+            let is_suspect = cut_visitors.contains_key(&member.visitor);
+            member.look(*number, is_suspect)
+        });
+        let going = beyond_room(standing.collect());
+        let now = Instant::now();
+        let mut count = 0;
+        for stand in going {
+            let Some(member) = known.get(&stand.member) else { continue };
+            if member.intake.give_up(stand.since) {
+                count += 1;
+                if cut_visitors.len() < MOST_REMEMBERED {
+                    cut_visitors.insert(member.visitor, now);
+                }
+            }
+        }
+        if count > 0 {
+            *cut = Some(now);
+        }
+        (count, is_news)
     }
 }
 
 impl Member {
-    fn look(&mut self, member: u64) -> Option<Stand> {
+    fn look(&mut self, member: u64, is_suspect: bool) -> Option<Stand> {
         let since = self.intake.standing_since.load(Ordering::Relaxed);
         if since != self.since {
             self.usual = self.usual.max(self.stood);
@@ -192,7 +225,7 @@ impl Member {
         }
         self.stood = Duration::from_millis(self.intake.now().saturating_sub(since));
         let pins = self.intake.left.load(Ordering::Relaxed).min(u64::from(STREAM_WINDOW));
-        Some(Stand { member, since, stood: self.stood, usual: self.usual, pins })
+        Some(Stand { member, since, stood: self.stood, usual: self.usual, pins, is_suspect })
     }
 }
 
@@ -205,18 +238,19 @@ impl Stand {
 }
 
 /// Who of those that stand still has to go, so that the rest leaves room for the others.
-fn beyond_room(mut standing: Vec<Stand>) -> Vec<Stand> {
-    standing.retain(|stand| stand.stood > GRACE);
+fn beyond_room(standing: Vec<Stand>) -> Vec<Stand> {
+    let (mut going, mut standing): (Vec<_>, Vec<_>) = standing
+        .into_iter()
+        .filter(|stand| stand.stood > if stand.is_suspect { GRACE_OF_THE_CUT } else { GRACE })
+        .partition(|stand| stand.is_suspect);
     let mut pinned: u64 = standing.iter().map(|stand| stand.pins).sum();
     standing.sort_by_key(|stand| std::cmp::Reverse(stand.weight()));
-    standing
-        .into_iter()
-        .take_while(|stand| {
-            let crowded = pinned > ROOM;
-            pinned -= stand.pins;
-            crowded
-        })
-        .collect()
+    going.extend(standing.into_iter().take_while(|stand| {
+        let crowded = pinned > ROOM;
+        pinned -= stand.pins;
+        crowded
+    }));
+    going
 }
 
 #[cfg(test)]
@@ -229,7 +263,7 @@ mod tests {
 
     fn stand(member: u64, stood: u64, usual: u64, pins: u64) -> Stand {
         let (stood, usual) = (Duration::from_millis(stood), Duration::from_millis(usual));
-        Stand { member, since: 1, stood, usual, pins }
+        Stand { member, since: 1, stood, usual, pins, is_suspect: false }
     }
 
     fn cut(standing: Vec<Stand>) -> Vec<u64> {
@@ -243,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn half_of_a_session_is_nobodys_loss() {
+    fn two_thirds_of_a_session_are_nobodys_loss() {
         assert!(cut(crowd().into_iter().take(FEW).collect()).is_empty());
         assert_eq!(cut(crowd().into_iter().take(FEW + 1).collect()), [FEW as u64]);
     }
@@ -257,6 +291,14 @@ mod tests {
     fn nobody_is_cut_within_the_grace() {
         let grace = u64::try_from(GRACE.as_millis()).unwrap();
         assert!(cut((0..100).map(|member| stand(member, grace, 0, WHOLE)).collect()).is_empty());
+    }
+
+    #[test]
+    fn what_else_a_connection_asked_for_goes_soon_after_it_was_cut() {
+        let mut standing: Vec<_> = crowd().into_iter().take(FEW).collect();
+        standing.push(Stand { is_suspect: true, ..stand(200, 400, 0, WHOLE) });
+        standing.push(Stand { is_suspect: true, ..stand(201, 200, 0, WHOLE) });
+        assert_eq!(cut(standing), [200]);
     }
 
     #[test]
@@ -278,7 +320,7 @@ mod tests {
     async fn who_takes_something_in_time_keeps_the_response() {
         let mut tasks = JoinSet::new();
         let crowd = Arc::new(Crowd::default());
-        let place = crowd.join(tasks.spawn(std::future::pending::<()>()));
+        let place = crowd.join(tasks.spawn(std::future::pending::<()>()), "192.0.2.1:7".parse().unwrap());
         assert!(place.intake.asked());
         place.intake.handed_out(None);
         let since = place.intake.standing_since.load(Ordering::Relaxed);

@@ -1,16 +1,20 @@
 //! What a connection has to do before it is anything: prove a key, as a session or as an enrollment, within one deadline.
 
+use std::any::Any;
 use std::net::IpAddr;
 
 use protocol::close::SessionClose;
 use protocol::frame::{Frame, FrameKind};
 use protocol::framed;
 use protocol::handshake::{AwaitAdmission, AwaitProof, EnrollRequest, HandshakeError, SessionWelcome};
+use protocol::hostname::Hostname;
 use protocol::key::PublicKey;
 use protocol::noise::Exporter;
 use protocol::{limits, version};
+use quinn::crypto::rustls::HandshakeData;
 use quinn::{Connection, ConnectionError, Incoming, RecvStream, SendStream};
 
+use super::listener::Visitors;
 use super::registry::Seat;
 use crate::enrollment::Enrollment;
 
@@ -19,6 +23,8 @@ use crate::enrollment::Enrollment;
 pub(crate) enum EstablishError {
     #[error("the connection failed")]
     Connection(#[from] ConnectionError),
+    #[error("the visitor named no host")]
+    NoName,
     #[error("the TLS connection has no keying material")]
     Exporter,
     #[error("the first frame did not come")]
@@ -39,7 +45,7 @@ impl EstablishError {
     /// What the other side is told.
     pub(crate) fn close_code(&self) -> SessionClose {
         match self {
-            Self::Connection(_) | Self::Read(_) | Self::Kind(_) => SessionClose::Protocol,
+            Self::Connection(_) | Self::NoName | Self::Read(_) | Self::Kind(_) => SessionClose::Protocol,
             Self::Exporter | Self::Handshake(_) | Self::Write(_) => SessionClose::Handshake,
             Self::Deadline => SessionClose::Establishment,
             Self::NotAdmitted(code) => *code,
@@ -57,13 +63,51 @@ pub(crate) struct ControlStream {
 /// What became of a connection.
 #[derive(Debug)]
 pub(crate) enum Established {
+    Visitor(Hostname),
     Session { seat: Seat, control: ControlStream },
     Enrolling { key: PublicKey, request: EnrollRequest, control: ControlStream },
 }
 
-/// Finishes the QUIC handshake. The rest follows in [`prove`], under the same deadline.
-pub(crate) async fn connect(incoming: Incoming) -> Result<Connection, EstablishError> {
-    Ok(incoming.accept()?.await?)
+/// Who is at the other end, by the protocol that it asks for.
+#[derive(Debug)]
+pub(crate) enum Caller {
+    Agent,
+    Visitor(Hostname),
+}
+
+/// Finishes the QUIC handshake. What an agent has to prove follows in [`prove`], under the same deadline.
+pub(crate) async fn connect(
+    incoming: Incoming,
+    visitors: &dyn Visitors,
+) -> Result<(Connection, Caller), EstablishError> {
+    let mut connecting = incoming.accept()?;
+    let caller = caller(&*connecting.handshake_data().await?).ok_or(EstablishError::NoName)?;
+    if let Caller::Agent = caller {
+        return Ok((connecting.await?, caller));
+    }
+    // A visitor may not wait a round trip for its second stream: the bounds go out with the handshake.
+    match connecting.into_0rtt() {
+        Ok((connection, completed)) => {
+            visitors.bound(&connection);
+            // Whether it was completed, only the connection says.
+            completed.await;
+            match connection.close_reason() {
+                None => Ok((connection, caller)),
+                Some(error) => Err(error.into()),
+            }
+        }
+        Err(connecting) => Ok((connecting.await?, caller)),
+    }
+}
+
+/// Nothing where a visitor names no host.
+fn caller(handshake: &dyn Any) -> Option<Caller> {
+    let handshake = handshake.downcast_ref::<HandshakeData>()?;
+    if handshake.protocol.as_deref() == Some(version::ALPN) {
+        return Some(Caller::Agent);
+    }
+    let named = handshake.server_name.as_ref()?;
+    Some(Caller::Visitor(named.parse().ok()?))
 }
 
 /// Reads the first stream until a key is proven.

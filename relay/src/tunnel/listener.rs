@@ -1,12 +1,13 @@
-//! UDP 443: accepts the connections of agents. One slow or hostile stranger never holds up another.
+//! UDP 443: accepts the connections of agents, and of visitors who speak HTTP/3. One slow or hostile stranger never holds
+//! up another.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::time::Duration;
 
 use aws_lc_rs::{digest, hmac};
 use process::terminal;
 use protocol::close::SessionClose;
+use protocol::hostname::Hostname;
 use protocol::key::SecretKey;
 use protocol::limits;
 use quinn::crypto::rustls::QuicServerConfig;
@@ -21,18 +22,20 @@ use transport::settings::settings;
 
 use super::control;
 use super::enroll;
-use super::establish::{self, EstablishError, Established};
-use super::gate::{Bounds, Gate, Ticket, Verdict};
+use super::establish::{self, Caller, EstablishError, Established};
 use crate::enrollment::Enrollment;
+use crate::gate::{Bounds, Gate, Ticket, Verdict};
 
 /// What one stream may have in flight, in bytes: about two bandwidth-delay products of 300 Mbit/s at 80 ms, so that one
 /// download fills a long link although news of what was read takes a round trip.
 pub(super) const STREAM_WINDOW: u32 = 8 << 20;
 /// What one session may have in flight, in bytes; quinn's own default has no bound. Visitors who stop reading could fill
 /// it: [`super::crowd`] sees to it that they leave room for the others.
-pub(super) const SESSION_WINDOW: u32 = 256 << 20;
+pub(super) const SESSION_WINDOW: u32 = 96 << 20;
 /// The same before a key is proven: a handshake fits many times.
 const STRANGER_WINDOW: u32 = 64 << 10;
+/// A visitor who speaks HTTP/3 needs three, and may have a few that mean nothing (RFC 9114, section 6.2).
+const UNIDIRECTIONAL: u32 = 8;
 const DOOR: Bounds = Bounds { all: 1024, of_an_address: 64, validate_from: 64 };
 /// Devices that wait for approval with a connection open, and how many of one address.
 const WAITING: Bounds = Bounds { all: 64, of_an_address: 8, validate_from: usize::MAX };
@@ -86,7 +89,7 @@ fn transport() -> TransportConfig {
         .receive_window(VarInt::from_u32(STRANGER_WINDOW))
         .send_window(u64::from(SESSION_WINDOW))
         .max_concurrent_bidi_streams(VarInt::from_u32(1))
-        .keep_alive_interval(Some(Duration::from_secs(10)))
+        .max_concurrent_uni_streams(VarInt::from_u32(UNIDIRECTIONAL))
         .max_idle_timeout(Some(VarInt::from_u32(30_000).into()));
     transport
 }
@@ -102,25 +105,40 @@ fn socket(address: SocketAddr) -> std::io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
+/// Takes the connections of visitors.
+pub(crate) trait Visitors: Send + Sync + 'static {
+    /// Sets the bounds of a connection as soon as it is known to be a visitor's.
+    fn bound(&self, connection: &Connection);
+    /// A connection, whoever's, was not taken: too many are at their handshake.
+    fn crowded(&self);
+    /// Serves one whose handshake is over, for the hostname that it named.
+    fn serve(&self, connection: Connection, hostname: Hostname);
+}
+
 /// What every connection needs.
-#[derive(Debug)]
 struct Doorway {
     enrollment: Arc<Enrollment>,
+    visitors: Arc<dyn Visitors>,
     door: Arc<Gate>,
     waiting: Arc<Gate>,
     redeeming: Arc<Gate>,
 }
 
 impl Doorway {
-    fn new(enrollment: Arc<Enrollment>) -> Self {
+    fn new(enrollment: Arc<Enrollment>, visitors: Arc<dyn Visitors>) -> Self {
         let [door, waiting, redeeming] = [DOOR, WAITING, REDEEMING].map(Gate::new);
-        Self { enrollment, door, waiting, redeeming }
+        Self { enrollment, visitors, door, waiting, redeeming }
     }
 }
 
 /// Accepts until cancelled; then closes every session and waits for them.
-pub(crate) async fn run(endpoint: Endpoint, enrollment: Arc<Enrollment>, cancel: CancellationToken) {
-    let doorway = Arc::new(Doorway::new(enrollment));
+pub(crate) async fn run(
+    endpoint: Endpoint,
+    enrollment: Arc<Enrollment>,
+    visitors: Arc<dyn Visitors>,
+    cancel: CancellationToken,
+) {
+    let doorway = Arc::new(Doorway::new(enrollment, visitors));
     let tasks = TaskTracker::new();
     loop {
         tokio::select! {
@@ -147,7 +165,10 @@ fn on_incoming(incoming: Incoming, doorway: &Arc<Doorway>, tasks: &TaskTracker) 
                 error.into_incoming().refuse();
             }
         }
-        Verdict::Validate | Verdict::Refuse => incoming.refuse(),
+        Verdict::Validate | Verdict::Refuse => {
+            doorway.visitors.crowded();
+            incoming.refuse();
+        }
     }
 }
 
@@ -156,8 +177,12 @@ async fn serve(incoming: Incoming, doorway: Arc<Doorway>, ticket: Ticket) {
     let address = incoming.remote_address();
     let mut connection = None;
     let establishing = async {
-        let connected = connection.insert(establish::connect(incoming).await?);
-        establish::prove(connected, &doorway.enrollment).await
+        let (connected, caller) = establish::connect(incoming, &*doorway.visitors).await?;
+        let connected = connection.insert(connected);
+        match caller {
+            Caller::Agent => establish::prove(connected, &doorway.enrollment).await,
+            Caller::Visitor(hostname) => Ok(Established::Visitor(hostname)),
+        }
     };
     // Boxed: a session lives for months, and should not carry room for its beginning.
     let established = tokio::time::timeout(limits::ESTABLISHMENT, Box::pin(establishing)).await;
@@ -181,6 +206,7 @@ async fn serve(incoming: Incoming, doorway: Arc<Doorway>, ticket: Ticket) {
 async fn admitted(connection: Connection, established: Established, doorway: &Doorway) {
     let enrollment = Arc::clone(&doorway.enrollment);
     match established {
+        Established::Visitor(hostname) => doorway.visitors.serve(connection, hostname),
         Established::Session { seat, control } => {
             connection.set_receive_window(VarInt::from_u32(SESSION_WINDOW));
             let key = seat.session.key;

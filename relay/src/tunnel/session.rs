@@ -17,6 +17,7 @@ use protocol::key::PublicKey;
 use protocol::stream::StreamHeader;
 use quinn::{Connection, VarInt};
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 use tokio_util::task::TaskTracker;
 use transport::urgency::Shares;
 
@@ -25,6 +26,7 @@ use super::pool::{Http1Stream, Http2Stream, Pool, RequestBody, Reuse};
 use super::stream::{FailureCell, StreamFailure, TunnelStream};
 use crate::lock::lock;
 use crate::policy::Permit;
+use crate::route::exposure::Target;
 
 /// The agent has to let another stream in within this time.
 const OPENING: Duration = Duration::from_secs(10);
@@ -89,22 +91,53 @@ enum Carrier {
     Shared {
         _stream: Http2Stream,
     },
+    /// Not to be used again.
+    Last {
+        _stream: Http1Stream,
+        _ends: AbortOnDrop,
+        place: Place,
+    },
     Returned,
+}
+
+/// Ends a stream whose request would wait for ever.
+#[derive(Debug)]
+struct AbortOnDrop(AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Lease {
     pub(crate) fn finished(&mut self) {
-        if let Carrier::Alone(stream, pool, _) = std::mem::replace(&mut self.carrier, Carrier::Returned) {
-            pool.put(stream);
+        match std::mem::replace(&mut self.carrier, Carrier::Returned) {
+            Carrier::Alone(stream, pool, _) => pool.put(stream),
+            Carrier::Last { .. } | Carrier::Returned => {}
+            shared @ Carrier::Shared { .. } => self.carrier = shared,
+        }
+    }
+
+    /// The request is not whole, and never will be: the stream ends with the response.
+    pub(crate) fn end_with_response(&mut self) {
+        if let Carrier::Alone(stream, _, place) = std::mem::replace(&mut self.carrier, Carrier::Returned) {
+            let ends = AbortOnDrop(stream.task.clone());
+            self.carrier = Carrier::Last { _stream: stream, _ends: ends, place };
         }
     }
 
     /// How the visitor takes the response, where it comes over a stream of its own.
     pub(crate) fn intake(&self) -> Option<&Arc<Intake>> {
         match &self.carrier {
-            Carrier::Alone(_, _, place) => Some(&place.intake),
+            Carrier::Alone(_, _, place) | Carrier::Last { place, .. } => Some(&place.intake),
             Carrier::Shared { .. } | Carrier::Returned => None,
         }
+    }
+
+    /// Whether others use the stream too.
+    pub(crate) fn is_shared(&self) -> bool {
+        matches!(self.carrier, Carrier::Shared { .. })
     }
 
     /// What broke the stream while the response came in.
@@ -202,25 +235,25 @@ impl Session {
     ) -> Result<Answer, SendFailure> {
         let target = permit.redeem();
         match target.protocol {
-            ServiceProtocol::Http1 => self.send_http1(&target.service, asker, request, reuse).await,
+            ServiceProtocol::Http1 => self.send_http1(&target, asker, request, reuse).await,
             // Boxed, as opening is: every request would carry room for what few need.
-            ServiceProtocol::H2c => Box::pin(self.send_http2(&target.service, asker, request)).await,
+            ServiceProtocol::H2c => Box::pin(self.send_http2(&target, asker, request)).await,
         }
     }
 
     async fn send_http1(
         &self,
-        service: &ServiceName,
+        target: &Target,
         asker: Asker,
         request: Request<RequestBody>,
         reuse: Reuse,
     ) -> Result<Answer, SendFailure> {
-        let pool = self.pool(service);
-        let idle = pool.take(reuse);
+        let pool = self.pool(&target.service);
+        let idle = pool.take(reuse, target.per_visitor.then_some(asker.visitor));
         let reused = idle.is_some();
         let mut stream = match idle {
             Some(stream) => stream,
-            None => match Box::pin(self.open_http1(service, asker)).await {
+            None => match Box::pin(self.open_http1(target, asker)).await {
                 Ok(stream) => stream,
                 Err(reason) => return Err(SendFailure { reason, unsent: Some(Box::new(request)), reused }),
             },
@@ -228,7 +261,7 @@ impl Session {
         match stream.sender.try_send_request(request).await {
             Ok(response) => {
                 let (failure, opener) = (stream.failure.clone(), stream.opener);
-                let place = self.crowd.join(stream.task.clone());
+                let place = self.crowd.join(stream.task.clone(), asker.visitor);
                 let carrier = Carrier::Alone(stream, pool, place);
                 Ok(Answer { response, lease: Lease { carrier, failure, opener } })
             }
@@ -241,14 +274,14 @@ impl Session {
 
     async fn send_http2(
         &self,
-        service: &ServiceName,
+        target: &Target,
         asker: Asker,
         request: Request<RequestBody>,
     ) -> Result<Answer, SendFailure> {
-        let pool = self.pool(service);
-        let mut stream = match pool.shared() {
+        let pool = self.pool(&target.service);
+        let mut stream = match pool.shared(target.per_visitor.then_some(asker.visitor)) {
             Some(stream) => stream,
-            None => match self.open_http2(service, asker).await {
+            None => match self.open_http2(target, asker).await {
                 Ok(stream) => {
                     pool.share(stream.clone());
                     stream
@@ -275,9 +308,9 @@ impl Session {
         }
     }
 
-    async fn open(&self, service: &ServiceName, asker: Asker) -> Result<TunnelStream, FailureReason> {
-        let header =
-            StreamHeader { service: service.clone(), visitor: asker.visitor, request: asker.request };
+    async fn open(&self, target: &Target, asker: Asker) -> Result<TunnelStream, FailureReason> {
+        let (service, alone) = (target.service.clone(), target.per_visitor);
+        let header = StreamHeader { service, visitor: asker.visitor, request: asker.request, alone };
         let opening = async {
             let (mut send, recv) = self.connection.open_bi().await.ok()?;
             send.write_all(&header.encode()).await.ok()?;
@@ -287,20 +320,21 @@ impl Session {
         opened.ok_or(FailureReason::Stream(StreamFailure::SessionLost))
     }
 
-    async fn open_http1(&self, service: &ServiceName, asker: Asker) -> Result<Http1Stream, FailureReason> {
-        let stream = self.open(service, asker).await?;
+    async fn open_http1(&self, target: &Target, asker: Asker) -> Result<Http1Stream, FailureReason> {
+        let stream = self.open(target, asker).await?;
         let failure = stream.failure_cell();
         let mut builder = http1::Builder::new();
-        builder.max_header_size(RESPONSE_HEAD).max_headers(RESPONSE_FIELDS);
+        builder.max_header_size(RESPONSE_HEAD).max_buf_size(RESPONSE_HEAD).max_headers(RESPONSE_FIELDS);
         let opened = builder.handshake(TokioIo::new(stream)).await;
         let (sender, connection) = opened.map_err(|error| reason(&failure, error))?;
         // Its error reaches whoever waits for the response; an idle stream's end is nobody's loss.
         let task = self.tasks.spawn(async move { drop(connection.with_upgrades().await) }).abort_handle();
-        Ok(Http1Stream { sender, failure, opener: asker.request, task })
+        let Asker { visitor, request: opener } = asker;
+        Ok(Http1Stream { sender, failure, opener, visitor, task })
     }
 
-    async fn open_http2(&self, service: &ServiceName, asker: Asker) -> Result<Http2Stream, FailureReason> {
-        let stream = self.open(service, asker).await?;
+    async fn open_http2(&self, target: &Target, asker: Asker) -> Result<Http2Stream, FailureReason> {
+        let stream = self.open(target, asker).await?;
         let failure = stream.failure_cell();
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder.timer(TokioTimer::new()).max_header_list_size(64 * 1024);
@@ -309,7 +343,7 @@ impl Session {
         let opened = builder.handshake(TokioIo::new(stream)).await;
         let (sender, connection) = opened.map_err(|error| reason(&failure, error))?;
         self.tasks.spawn(async move { drop(connection.await) });
-        Ok(Http2Stream::new(sender, failure, asker.request))
+        Ok(Http2Stream::new(sender, failure, asker.request, asker.visitor))
     }
 }
 

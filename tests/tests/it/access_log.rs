@@ -1,5 +1,9 @@
 //! The access log: one line a request, and nothing in it that opens a door or moves a cursor.
 
+mod own_output;
+mod rotation;
+mod upgraded;
+
 use serde_json::Value;
 use tests::bed::{Agent, Relay};
 use tests::deploy::simple;
@@ -99,13 +103,4 @@ async fn no_secret_and_no_control_byte_is_written() {
         let odd = |c: &char| c.is_control() && *c != '\n' || *c == '\u{202e}';
         assert_eq!(log.chars().find(odd), None, "{format}: {log:?}");
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn it_can_be_turned_off() {
-    let origin = Origin::named("web").await;
-    let relay = Relay::with("[log]\naccess = false\n");
-    let _agent = Agent::running(&relay, &[HOST], &simple(HOST, &format!("http://{}", origin.address)));
-    assert_eq!(Visitor::of(&relay).get(HOST, "/").await.status, 200);
-    assert!(!relay.process.log().contains("duration_ms"));
 }

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::BodyExt;
 use http_body_util::channel::{Channel, Sender};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::{Frame, Incoming};
 use hyper::{Request, Response};
 use tests::bed::{Agent, Relay};
 use tests::deploy::{simple, with};
@@ -305,6 +305,31 @@ async fn a_body_over_the_limit_is_refused() {
     assert_eq!(ask("Content-Length: 1024", &[b'x'; 1024]).await.0, 200);
     assert_eq!(ask("Transfer-Encoding: chunked", format!("{small}{small}0\r\n\r\n").as_bytes()).await.0, 200);
     assert_eq!(tape.take().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_over_the_limit_is_refused_over_http2_with_and_without_a_length() {
+    let tape = Tape::start().await;
+    let lane = lane_with(&tape.origin, "max_body = \"1k\"");
+    let mut http2 = lane.visitor.http2(HOST).await;
+    let mut ask = async |body: visitor::Body| {
+        let request = Request::post(format!("https://{HOST}/")).body(body).expect("a request");
+        let answer = read(http2.send_request(request).await.expect("a response")).await;
+        (answer.status, answer.error().to_owned())
+    };
+    let streamed = |pieces: usize| {
+        let frames = (0..pieces).map(|_| Ok(Frame::data(Bytes::from_static(&[b'x'; 512]))));
+        StreamBody::new(futures_util::stream::iter(frames)).boxed()
+    };
+    let too_large = (413, "body-too-large".to_owned());
+    assert_eq!(ask(visitor::full(vec![b'x'; 1025])).await, too_large);
+    assert_eq!(ask(streamed(3)).await, too_large);
+    assert_eq!(tape.take(), []);
+    // The connection goes on.
+    assert_eq!(ask(visitor::full(vec![b'x'; 1024])).await.0, 200);
+    assert_eq!(ask(streamed(2)).await.0, 200);
+    let arrived: Vec<_> = tape.take().iter().map(|request| request.body.len()).collect();
+    assert_eq!(arrived, [1024, 1024]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

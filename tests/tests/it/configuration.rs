@@ -179,6 +179,62 @@ fn agent_check_reports_every_mistake_in_one_run() {
     assert_refused(&check(&binaries().agent, "agent.toml", AGENT.as_bytes()), AGENT_MISTAKES);
 }
 
+const EXPOSED: &str = r#"[service.web]
+origin = "http://127.0.0.1:3000"
+proxy_protocol = "v3"
+
+[[expose]]
+hostname = "koda.example.com"
+routes = [{ path = "/*", service = "web" }]
+upgrades = ["websocket", "h2c", "x thing"]
+hsts = { max_age = "30d", preload = true }
+response_headers = { set = { "Strict-Transport-Security" = "max-age=5" } }
+"#;
+
+const EXPOSED_MISTAKES: &str = r#"5 problems in `agent.toml`
+
+error: expected `v1` or `v2`
+ --> agent.toml:3:18
+  |
+3 | proxy_protocol = "v3"
+  |                  ^^^^
+
+error: `h2c` cannot be upgraded to: its requests would pass unseen by the relay
+ --> agent.toml:8:26
+  |
+8 | upgrades = ["websocket", "h2c", "x thing"]
+  |                          ^^^^^
+
+error: `x thing` is not the name of a protocol such as `websocket`
+ --> agent.toml:8:33
+  |
+8 | upgrades = ["websocket", "h2c", "x thing"]
+  |                                 ^^^^^^^^^
+
+error: `preload` needs a `max_age` of at least `365d` and `include_subdomains = true`
+ --> agent.toml:9:8
+  |
+9 | hsts = { max_age = "30d", preload = true }
+  |        ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+
+error: `Strict-Transport-Security` is set among the response headers as well
+ --> agent.toml:9:8
+  |
+9 | hsts = { max_age = "30d", preload = true }
+  |        ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+  |
+  = hint: keep `hsts`, which the relay's own pages carry too
+"#;
+
+#[test]
+fn agent_check_knows_what_connections_and_browsers_can_be_told() {
+    assert_refused(&check(&binaries().agent, "agent.toml", EXPOSED.as_bytes()), EXPOSED_MISTAKES);
+    let right = EXPOSED.replace("v3", "v2").replace(r#", "h2c", "x thing""#, r#", "SPDY/3.1""#);
+    let right = right.replace(r#""30d""#, r#""365d", include_subdomains = true"#).replace("Strict-T", "X-T");
+    let output = check(&binaries().agent, "agent.toml", right.as_bytes());
+    assert_eq!((output.status.code(), stderr(&output)), (Some(0), String::new()));
+}
+
 #[test]
 fn a_file_that_cannot_be_read_is_named_with_a_way_out() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -21,8 +21,8 @@ const HOST: &str = "a.example.com";
 const ENDLESS: usize = 1 << 30;
 const STALLED: usize = 100;
 const OVERFLOWING: usize = 300;
-/// At 8 MiB each, of 256, that many of them have no room even if all others read.
-const MUST_GO: usize = STALLED - 32;
+/// At 8 MiB each, of 96, that many of them have no room even if all others read.
+const MUST_GO: usize = STALLED - 12;
 /// Nobody who reads is stalled for longer.
 const STALL: Duration = Duration::from_secs(2);
 /// The number of the one who reads.

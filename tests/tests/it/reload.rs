@@ -81,7 +81,7 @@ async fn a_renewed_certificate_is_shown_and_open_connections_go_on() {
     // Half of a renewal is no certificate: the old one stays in force.
     authority.write(folder.path(), "b", &[HOSTNAME]);
     fs::copy(folder.path().join("b.pem"), folder.path().join("a.pem")).expect("a file");
-    relay.process.wait_for_log("the old certificates stay in force");
+    relay.process.wait_for_log("the old one stays in force");
     assert_eq!(shown(&visitor).await, before);
     fs::copy(folder.path().join("b.key"), folder.path().join("a.key")).expect("a file");
     eventually("the new certificate", async || (shown(&visitor).await != before).then_some(())).await;

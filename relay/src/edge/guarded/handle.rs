@@ -1,11 +1,14 @@
 //! What the service tells the guard of its connection: which requests are under way, and what became of an upgrade.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
+use http::Response;
 use tokio::time::Instant;
+
+use crate::lock::lock;
 
 /// The service's end of the guard. Cheap to clone.
 ///
@@ -25,9 +28,28 @@ pub(super) struct Shared {
     /// The number of the request spoken of, shifted by one, and in the lowest bit whether it was accepted.
     verdict: AtomicU64,
     pub(super) reader: AtomicWaker,
+    /// Interim responses, to be written between two messages of hyper's.
+    interim: Mutex<Vec<u8>>,
+    has_interim: AtomicBool,
 }
 
 impl GuardHandle {
+    /// Has an interim response written before the final one. To be called from the task that polls the connection; where
+    /// the final response is under way already, it is left out.
+    pub(crate) fn interim(&self, response: &Response<()>) {
+        let status = response.status();
+        let mut bytes = lock(&self.0.interim);
+        let reason = status.canonical_reason().unwrap_or("Interim");
+        bytes.extend_from_slice(format!("HTTP/1.1 {} {reason}\r\n", status.as_str()).as_bytes());
+        for (name, value) in response.headers() {
+            for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+                bytes.extend_from_slice(part);
+            }
+        }
+        bytes.extend_from_slice(b"\r\n");
+        self.0.has_interim.store(true, Ordering::Release);
+    }
+
     /// To be called first thing for every request, and before any verdict on it.
     pub(crate) fn request_started(&self) {
         self.0.started.fetch_add(1, Ordering::AcqRel);
@@ -54,6 +76,15 @@ impl GuardHandle {
 }
 
 impl Shared {
+    /// The interim responses that wait, which are then the caller's to write.
+    pub(super) fn take_interim(&self) -> Option<Vec<u8>> {
+        let has = self.has_interim.load(Ordering::Acquire);
+        has.then(|| {
+            self.has_interim.store(false, Ordering::Release);
+            std::mem::take(&mut *lock(&self.interim))
+        })
+    }
+
     pub(super) fn new() -> (Arc<Self>, GuardHandle) {
         let shared = Arc::new(Self {
             opened: Instant::now(),
@@ -62,6 +93,8 @@ impl Shared {
             last_finish: AtomicU64::new(0),
             verdict: AtomicU64::new(0),
             reader: AtomicWaker::new(),
+            interim: Mutex::default(),
+            has_interim: AtomicBool::new(false),
         });
         (shared.clone(), GuardHandle(shared))
     }

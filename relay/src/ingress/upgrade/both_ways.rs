@@ -32,6 +32,10 @@ where
     poll_fn(|cx| {
         let there = there.poll(cx, a, b)?;
         let back = back.poll(cx, b, a)?;
+        if back.is_pending() {
+            // Tells of a visitor who has gone, where nothing is read from it any more.
+            let _flushed_later = Pin::new(&mut *a).poll_flush(cx)?;
+        }
         if there.is_ready() && back.is_ready() { Poll::Ready(Ok(())) } else { Poll::Pending }
     })
     .await

@@ -1,4 +1,4 @@
-//! How many strangers may be at the door: connections that have not proven a key yet, in all and from one address.
+//! How many of something may be there, in all and from one address: strangers at the sessions' door, visitors at the edge.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -68,7 +68,7 @@ impl Gate {
 }
 
 /// One household has one IPv4 address or one IPv6 /64.
-fn network(address: IpAddr) -> IpAddr {
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) & !u128::from(u64::MAX)).into()),
         v4 => v4,

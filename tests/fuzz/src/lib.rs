@@ -1,0 +1,3 @@
+//! Shared by the targets of `fuzz_targets`.
+
+pub mod wire;
