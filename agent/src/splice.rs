@@ -9,11 +9,13 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use protocol::close::StreamReset;
 use quinn::{ReadError, WriteError};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::time::Instant;
 use tokio_util::io::poll_read_buf;
 
 use ends::PIECES;
@@ -23,6 +25,8 @@ use crate::origin::OriginStream;
 
 const SMALLEST_READ: usize = 4 << 10;
 const LARGEST_READ: usize = 64 << 10;
+/// How long the last words of an origin that breaks off have to reach the relay.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 thread_local! {
     static ROOM: RefCell<[u8; SMALLEST_READ]> = const { RefCell::new([0; SMALLEST_READ]) };
@@ -101,18 +105,30 @@ async fn outwards(
     heard: &AtomicBool,
 ) -> Result<(), SpliceError> {
     let mut size = SMALLEST_READ;
+    let mut spoken: Option<Instant> = None;
     let mut stopped = Box::pin(to_relay.stopped());
     loop {
         let piece = tokio::select! {
             biased;
-            piece = read_piece(&mut reader, size) => piece.map_err(SpliceError::Origin)?,
+            piece = read_piece(&mut reader, size) => piece,
             () = &mut stopped => return Err(SpliceError::Stopped),
+        };
+        let piece = match piece {
+            Ok(piece) => piece,
+            Err(error) => {
+                // A reset overtakes what was sent before it, and the early refusal of an upload often ends in one.
+                if let Some(last) = spoken {
+                    let _relay_gone = tokio::time::timeout_at(last + LAST_WORDS, &mut stopped).await;
+                }
+                return Err(SpliceError::Origin(error));
+            }
         };
         if piece.is_empty() {
             to_relay.finish();
             return Ok(());
         }
         size = next_size(size, piece.len());
+        spoken = Some(Instant::now());
         if heard.swap(false, Ordering::Relaxed) {
             to_relay.heard();
         }

@@ -76,11 +76,14 @@ async fn an_origin_that_hangs_up_is_heard_at_once_and_the_other_direction_goes_o
 }
 
 #[tokio::test]
-async fn an_origin_that_breaks_off_is_a_reset() {
+async fn an_origin_that_breaks_off_is_a_reset_behind_its_last_words() {
     let mut bed = bed().await;
     bed.origin.write_all(b"half").await.unwrap();
-    socket2::SockRef::from(&bed.origin).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+    socket2::SockRef::from(&bed.origin).set_linger(Some(Duration::ZERO)).unwrap();
     drop(bed.origin);
+    let mut half = [0; 4];
+    bed.recv.read_exact(&mut half).await.unwrap();
+    assert_eq!(&half, b"half");
     assert_eq!(bed.recv.read_to_end(100).await.unwrap_err(), reset(StreamReset::OriginBroke));
     let ended = bed.splice.join_next().await.unwrap().unwrap();
     assert!(matches!(ended, Err(SpliceError::Origin(_))));

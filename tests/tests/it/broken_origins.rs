@@ -63,6 +63,26 @@ async fn an_origin_that_never_answers_ends_in_a_time_out() {
     assert!((Duration::from_secs(1)..Duration::from_secs(4)).contains(&asked.elapsed()));
 }
 
+/// A server that refuses an upload and hangs up with the rest of it unread: its kernel sends a reset behind the answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_with_a_reset_behind_it_arrives() {
+    let origin = Origin::tcp(|mut stream: TcpStream| async move {
+        let mut head = [0; 16];
+        let _some = stream.read(&mut head).await;
+        let answer = b"HTTP/1.1 403 Forbidden\r\ncontent-length: 2\r\n\r\nno";
+        let _told = stream.write_all(answer).await;
+        let _set = stream.set_zero_linger();
+    })
+    .await;
+    let relay = Relay::start();
+    let _agent =
+        Agent::running(&relay, &[HOSTNAME], &simple(HOSTNAME, &format!("http://{}", origin.address)));
+    for _ in 0..10 {
+        let answer = Visitor::of(&relay).get(HOSTNAME, "/").await;
+        assert_eq!((answer.status, answer.text().as_str()), (403, "no"));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_origin_that_breaks_off_is_told() {
     let origin = Origin::tcp(|mut stream: TcpStream| async move {
