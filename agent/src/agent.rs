@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use acme::keep::KeepError;
 use process::local::{BindError, Listener};
 use process::watch::{Change, Watch, WatchError};
 use process::{random, terminal};
@@ -16,13 +17,19 @@ use crate::board::Board;
 use crate::config;
 use crate::foreign::printable;
 use crate::offer::{Offer, Offers};
+use crate::ordered::Ordered;
 use crate::session::state::{Ending, Reconnection};
 use crate::session::{Credentials, Session, SessionError};
 use crate::status::{self, Request};
+use crate::terminate::Terminator;
 
 /// Why a running agent cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
+    #[error("cannot read the certificates that are kept")]
+    Kept(#[source] KeepError),
+    #[error("cannot set up TLS for visitors")]
+    Tls(#[source] rustls::Error),
     #[error("cannot answer local commands")]
     Socket(#[source] BindError),
     #[error("cannot watch the configuration")]
@@ -35,7 +42,7 @@ impl AgentError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Socket(error) => error.hint(),
-            Self::Watch(_) => None,
+            Self::Kept(_) | Self::Tls(_) | Self::Watch(_) => None,
         }
     }
 }
@@ -45,14 +52,23 @@ impl AgentError {
 pub struct Agent {
     credentials: Arc<Credentials>,
     offer: watch::Sender<Arc<Offer>>,
+    ordered: Arc<Ordered>,
+    terminator: Arc<Terminator>,
     board: Board,
 }
 
 impl Agent {
-    #[must_use]
-    pub fn new(credentials: Credentials, offer: Offer) -> Self {
+    /// `certificates` is the folder of those that this agent orders.
+    ///
+    /// # Errors
+    ///
+    /// Where TLS cannot be set up.
+    pub fn new(credentials: Credentials, offer: Offer, certificates: PathBuf) -> Result<Self, AgentError> {
+        let ordered = Arc::new(Ordered::new(certificates, &credentials.relay));
+        let terminator = Arc::new(Terminator::new(ordered.resolver()).map_err(AgentError::Tls)?);
         let (offer, _) = watch::channel(Arc::new(offer));
-        Self { credentials: Arc::new(credentials), offer, board: Board::default() }
+        let credentials = Arc::new(credentials);
+        Ok(Self { credentials, offer, ordered, terminator, board: Board::default() })
     }
 
     /// Where its state can be followed.
@@ -64,20 +80,21 @@ impl Agent {
     /// Keeps the session up until `stop` is cancelled.
     pub async fn keep_up(&self, stop: &CancellationToken) {
         process::open_files::raise_limit();
-        keep_up(&self.credentials, &self.offer.subscribe(), &self.board, stop).await;
+        keep_up(self, &self.offer.subscribe(), stop).await;
     }
 
     /// Keeps the session up, follows changes of the file and answers local commands, until `stop` is cancelled.
     ///
     /// # Errors
     ///
-    /// Where the socket or the watch cannot be set up.
+    /// Where the socket or the watch cannot be set up, or a certificate that is kept cannot be read.
     pub async fn run(
         &self,
         file: PathBuf,
         socket: &Path,
         stop: &CancellationToken,
     ) -> Result<(), AgentError> {
+        self.ordered.load().await.map_err(AgentError::Kept)?;
         let watch = Watch::new([file.clone()]).map_err(AgentError::Watch)?;
         let commands = self.commands(socket, stop)?;
         notify(&[sd_notify::NotifyState::Ready]);
@@ -87,6 +104,7 @@ impl Agent {
         tokio::select! {
             () = supervised => {}
             () = self.follow(watch, &file) => {}
+            () = self.ordered.run(self.offer.subscribe(), &self.board) => {}
         }
         Ok(())
     }
@@ -103,12 +121,12 @@ impl Agent {
             Err(error) => return Err(AgentError::Socket(error)),
         };
         let (credentials, offers) = (Arc::clone(&self.credentials), self.offer.subscribe());
-        let (board, stop) = (self.board.clone(), stop.clone());
+        let (board, ordered, stop) = (self.board.clone(), Arc::clone(&self.ordered), stop.clone());
         Ok(async move {
             let Some(listener) = listener else { return };
             let answer = move |request: Request| {
                 let answer = match request {
-                    Request::Status => status::collect(&credentials, &offers, &board),
+                    Request::Status => status::collect(&credentials, &offers, &board, ordered.status()),
                 };
                 async { answer }
             };
@@ -156,7 +174,8 @@ impl Agent {
 }
 
 /// Session after session. Never gives up.
-async fn keep_up(credentials: &Credentials, offers: &Offers, board: &Board, stop: &CancellationToken) {
+async fn keep_up(agent: &Agent, offers: &Offers, stop: &CancellationToken) {
+    let Agent { credentials, terminator, board, .. } = agent;
     let mut reconnection = Reconnection::default();
     while !stop.is_cancelled() {
         board.connecting();
@@ -169,7 +188,7 @@ async fn keep_up(credentials: &Credentials, offers: &Offers, board: &Board, stop
             Ok(session) => {
                 on_up(credentials, &session);
                 let began = Instant::now();
-                let Some(error) = session.run(offers, board, stop).await else { return };
+                let Some(error) = session.run(offers, terminator, board, stop).await else { return };
                 (error, Some(began.elapsed()))
             }
         };

@@ -14,6 +14,8 @@ pub enum AuthorityError {
     Empty,
     #[error("`{0}` is not a port: expected a number from 1 to 65535")]
     Port(String),
+    #[error("a port is missing: expected `host:port`")]
+    NoPort,
     #[error("`{0}` is neither a hostname nor an address")]
     Host(String),
 }
@@ -40,11 +42,19 @@ impl Authority {
     /// Where the text is none of these.
     pub fn parse(text: &str, default_port: u16) -> Result<Self, AuthorityError> {
         let (host, port) = split(text)?;
-        let port = match port {
-            None => default_port,
-            Some(port) => number(port)?,
-        };
+        let port = port.map_or(Ok(default_port), number)?;
         Ok(Self { host: host.parse()?, port })
+    }
+
+    /// The same, where no port goes without saying.
+    ///
+    /// # Errors
+    ///
+    /// Where the text is none of these, or has no port.
+    pub fn parse_with_port(text: &str) -> Result<Self, AuthorityError> {
+        let (host, port) = split(text)?;
+        let host = host.parse()?;
+        Ok(Self { host, port: number(port.ok_or(AuthorityError::NoPort)?)? })
     }
 
     #[must_use]

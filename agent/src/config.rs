@@ -3,7 +3,9 @@
 mod expose;
 mod hsts;
 mod place;
+mod reach;
 pub(crate) mod read;
+mod sealed;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -20,7 +22,8 @@ use protocol::hostname::HostnamePattern;
 use protocol::id::ServiceName;
 
 pub use place::{default_data_dir, default_file};
-pub use target::{Target, TargetError};
+pub use reach::Reach;
+pub use target::{NotRoutable, Target, TargetError};
 pub use validated::{Allow, Config, OriginTrust, Private, ProxyProtocol, ServiceConfig};
 
 /// Why there is no configuration.
@@ -64,7 +67,8 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
     // Named files are relative to the folder of the file that names them.
     let folder = path.parent().unwrap_or(Path::new("."));
     let files = |file: &Path| fs::read(folder.join(file));
-    read::read(&path.display().to_string(), &text, &files).map_err(ConfigError::Rejected)
+    let config = read::read(&path.display().to_string(), &text, &files).map_err(ConfigError::Rejected)?;
+    Ok(config.below(folder))
 }
 
 /// What one hostname leads to, as said on the command line.
@@ -88,6 +92,7 @@ pub fn of_command_line(
     let expose = Expose {
         hostname,
         routes: named,
+        sealed: None,
         response_headers: HeaderEdit::default(),
         headers: Vec::new(),
         max_body: None,
@@ -96,5 +101,5 @@ pub fn of_command_line(
         upgrades: None,
         hsts: None,
     };
-    Config { relay: None, services: read::services_of(targets), expose: vec![expose], private: Vec::new() }
+    Config { relay: None, services: read::services_of(targets), expose: vec![expose], ..Config::default() }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::close::StreamReset;
+use protocol::control::TlsEnd;
 use protocol::id::{RequestId, ServiceName};
 use protocol::stream::{self, HeaderError, StreamHeader};
 use quinn::{Connection, ConnectionError, RecvStream, SendStream};
@@ -12,8 +13,9 @@ use tokio::task::{JoinError, JoinSet};
 use transport::urgency::Shares;
 
 use crate::offer::Offers;
-use crate::origin::OriginError;
-use crate::splice::{FromRelay, SpliceError, ToRelay, splice};
+use crate::origin::{Origin, OriginError};
+use crate::splice::{Ends, FromRelay, SpliceError, splice};
+use crate::terminate::Terminator;
 
 /// From the opening of a stream to the end of its header.
 const HEADER_DEADLINE: Duration = Duration::from_secs(5);
@@ -29,6 +31,8 @@ enum StreamError {
     Header(#[source] HeaderError),
     #[error("this agent offers no such service")]
     UnknownService { request: RequestId, service: ServiceName },
+    #[error("no hostname of this agent leads such a stream to this service")]
+    Astray { request: RequestId, service: ServiceName, sealed: Option<TlsEnd> },
     #[error("the relay is too old for `proxy_protocol`: it does not keep the visitors of a stream apart")]
     Shared { request: RequestId, service: ServiceName },
     #[error("the origin cannot be reached")]
@@ -40,7 +44,9 @@ impl StreamError {
         match self {
             Self::HeaderTimedOut | Self::HeaderBroke(_) | Self::Header(_) => StreamReset::Header,
             // The service is there, but not for such a stream.
-            Self::UnknownService { .. } | Self::Shared { .. } => StreamReset::UnknownService,
+            Self::UnknownService { .. } | Self::Astray { .. } | Self::Shared { .. } => {
+                StreamReset::UnknownService
+            }
             Self::Origin { source, .. } => source.reset(),
         }
     }
@@ -51,6 +57,7 @@ impl StreamError {
 pub struct Dispatch {
     connection: Connection,
     offers: Offers,
+    terminator: Arc<Terminator>,
     places: Arc<Semaphore>,
     /// What the streams have written, urgent and not.
     shares: Arc<Shares>,
@@ -59,8 +66,13 @@ pub struct Dispatch {
 impl Dispatch {
     /// `places` bounds how many streams are open at once.
     #[must_use]
-    pub fn new(connection: Connection, offers: Offers, places: Arc<Semaphore>) -> Self {
-        Self { connection, offers, places, shares: Arc::default() }
+    pub fn new(
+        connection: Connection,
+        offers: Offers,
+        terminator: Arc<Terminator>,
+        places: Arc<Semaphore>,
+    ) -> Self {
+        Self { connection, offers, terminator, places, shares: Arc::default() }
     }
 
     /// Serves streams until the connection ends.
@@ -78,16 +90,12 @@ impl Dispatch {
     }
 
     fn on_stream(&self, send: SendStream, recv: RecvStream, running: &mut JoinSet<()>) {
-        let (mut to_relay, mut from_relay) =
-            (ToRelay::new(send, Arc::clone(&self.shares)), FromRelay::new(recv));
+        let mut ends = Ends::new(send, recv, Arc::clone(&self.shares));
         match Arc::clone(&self.places).try_acquire_owned() {
             Ok(place) => {
-                running.spawn(serve(to_relay, from_relay, self.offers.clone(), place));
+                running.spawn(serve(ends, self.offers.clone(), Arc::clone(&self.terminator), place));
             }
-            Err(_) => {
-                to_relay.reset(StreamReset::Busy);
-                from_relay.stop(StreamReset::Busy);
-            }
+            Err(_) => ends.reset(StreamReset::Busy),
         }
     }
 }
@@ -99,53 +107,113 @@ fn on_end(ended: Result<(), JoinError>) {
     }
 }
 
-async fn serve(
-    mut to_relay: ToRelay,
-    mut from_relay: FromRelay,
-    offers: Offers,
-    _place: OwnedSemaphorePermit,
-) {
-    let (origin, header) = match open(&mut from_relay, &offers).await {
-        Ok(opened) => opened,
+async fn serve(mut ends: Ends, offers: Offers, terminator: Arc<Terminator>, _place: OwnedSemaphorePermit) {
+    match admit(&mut ends.from_relay, &offers).await {
+        Err(error) => refuse(&error, |code| ends.reset(code)),
+        Ok((header, origin)) => match header.sealed {
+            None | Some(TlsEnd::Origin) => pass_on(ends, &header, &origin).await,
+            // Apart, as it is large, and other streams would keep the room for it as well.
+            Some(TlsEnd::Agent) => Box::pin(end_tls(ends, &header, &origin, &terminator)).await,
+        },
+    }
+}
+
+/// Reads what the stream is for, and lets it through where the configuration in force leads such streams to that service.
+async fn admit(
+    from_relay: &mut FromRelay,
+    offers: &Offers,
+) -> Result<(StreamHeader, Arc<Origin>), StreamError> {
+    let header = tokio::time::timeout(HEADER_DEADLINE, read_header(from_relay))
+        .await
+        .unwrap_or(Err(StreamError::HeaderTimedOut))?;
+    let (request, service, sealed) = (header.request, header.service.clone(), header.sealed);
+    // The allow-list: what is not in the configuration in force is not there, whatever the relay asks for.
+    let origin = offers.borrow().origins().find(&service);
+    let Some(origin) = origin else { return Err(StreamError::UnknownService { request, service }) };
+    if !origin.reach().has(sealed) {
+        return Err(StreamError::Astray { request, service, sealed });
+    }
+    // What others would send here as well would be taken for this visitor's. Also for a moment after a reload, until the
+    // relay knows. Nobody shares what is sealed.
+    if origin.is_per_visitor() && !header.alone && sealed.is_none() {
+        return Err(StreamError::Shared { request, service });
+    }
+    Ok((header, origin))
+}
+
+/// The origin speaks what the relay or, where it is sealed, the visitor speaks.
+async fn pass_on(mut ends: Ends, header: &StreamHeader, origin: &Origin) {
+    let connected = match header.sealed {
+        None => origin.connect(header.visitor).await,
+        Some(_) => origin.connect_bare(header.visitor).await,
+    };
+    match connected {
+        Ok(connected) => {
+            opened(header);
+            ended(header, splice(connected, ends).await);
+        }
+        Err(source) => refuse(&unreached(header, source), |code| ends.reset(code)),
+    }
+}
+
+/// The origin is left alone until the visitor has come through the handshake.
+async fn end_tls(ends: Ends, header: &StreamHeader, origin: &Origin, terminator: &Terminator) {
+    let StreamHeader { service, visitor, request, .. } = header;
+    let leads_here = |name: &_| origin.reach().has_name(name);
+    let mut accepted = match terminator.accept(ends, origin.target().http(), leads_here).await {
+        Ok(Some(accepted)) => accepted,
+        Ok(None) => {
+            return tracing::debug!(%request, %service, %visitor, "a challenge of an authority was answered");
+        }
         Err(error) => {
-            tell(&error);
-            to_relay.reset(error.reset());
-            from_relay.stop(error.reset());
-            return;
+            let error = process::terminal::chain(&error);
+            return tracing::debug!(%request, %service, %visitor, error, "no TLS with the visitor");
         }
     };
-    let StreamHeader { service, visitor, request, .. } = header;
-    tracing::debug!(%request, %service, %visitor, "stream opened");
-    match splice(origin, to_relay, from_relay).await {
+    match origin.connect(*visitor).await {
+        Ok(connected) => {
+            opened(header);
+            ended(header, accepted.splice(connected).await);
+        }
+        Err(source) => refuse(&unreached(header, source), |code| accepted.reset(code)),
+    }
+}
+
+fn unreached(header: &StreamHeader, source: OriginError) -> StreamError {
+    StreamError::Origin { request: header.request, service: header.service.clone(), source }
+}
+
+fn opened(header: &StreamHeader) {
+    let StreamHeader { service, visitor, request, sealed, .. } = header;
+    tracing::debug!(%request, %service, %visitor, tls = ends_at(*sealed), "stream opened");
+}
+
+fn ended(header: &StreamHeader, ended: Result<(), SpliceError>) {
+    let StreamHeader { service, request, .. } = header;
+    match ended {
         Ok(()) => tracing::debug!(%request, %service, "stream ended"),
         Err(SpliceError::Origin(error)) => {
             tracing::warn!(%request, %service, %error, "the origin broke the connection off");
         }
-        Err(error @ (SpliceError::Reset | SpliceError::Stopped | SpliceError::Session)) => {
-            tracing::debug!(%request, %service, %error, "stream broken off");
+        Err(
+            error @ (SpliceError::Reset
+            | SpliceError::Stopped
+            | SpliceError::Session
+            | SpliceError::Tls(_)
+            | SpliceError::Truncated),
+        ) => {
+            let error = process::terminal::chain(&error);
+            tracing::debug!(%request, %service, error, "stream broken off");
         }
     }
 }
 
-async fn open(
-    from_relay: &mut FromRelay,
-    offers: &Offers,
-) -> Result<(crate::origin::OriginStream, StreamHeader), StreamError> {
-    let header = tokio::time::timeout(HEADER_DEADLINE, read_header(from_relay))
-        .await
-        .unwrap_or(Err(StreamError::HeaderTimedOut))?;
-    let (request, service) = (header.request, header.service.clone());
-    // The allow-list: what is not in the configuration in force is not there, whatever the relay asks for.
-    let origin = offers.borrow().origins().find(&service);
-    let Some(origin) = origin else { return Err(StreamError::UnknownService { request, service }) };
-    // What others would send here as well would be taken for this visitor's. Also for a moment after a reload, until the
-    // relay knows.
-    if origin.is_per_visitor() && !header.alone {
-        return Err(StreamError::Shared { request, service });
-    }
-    match origin.connect(header.visitor).await {
-        Ok(connected) => Ok((connected, header)),
-        Err(source) => Err(StreamError::Origin { request, service, source }),
+/// As `tls` has it in the configuration.
+fn ends_at(sealed: Option<TlsEnd>) -> &'static str {
+    match sealed {
+        None => "relay",
+        Some(TlsEnd::Origin) => "passthrough",
+        Some(TlsEnd::Agent) => "agent",
     }
 }
 
@@ -158,11 +226,14 @@ async fn read_header(from_relay: &mut FromRelay) -> Result<StreamHeader, StreamE
     StreamHeader::decode_fields(&fields).map_err(StreamError::Header)
 }
 
-fn tell(error: &StreamError) {
+fn refuse(error: &StreamError, reset: impl FnOnce(StreamReset)) {
     let chain = process::terminal::chain(error);
     match error {
         StreamError::HeaderTimedOut | StreamError::HeaderBroke(_) | StreamError::Header(_) => {
             tracing::debug!(error = chain, "stream refused");
+        }
+        StreamError::Astray { request, service, sealed } => {
+            tracing::warn!(%request, %service, tls = ends_at(*sealed), error = chain, "stream refused");
         }
         StreamError::UnknownService { request, service }
         | StreamError::Shared { request, service }
@@ -170,4 +241,8 @@ fn tell(error: &StreamError) {
             tracing::warn!(%request, %service, error = chain, "stream refused");
         }
     }
+    reset(error.reset());
 }
+
+#[cfg(test)]
+mod tests;

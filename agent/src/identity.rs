@@ -96,6 +96,12 @@ impl DataDir {
         &self.0
     }
 
+    /// What this agent keeps of the certificates that it orders.
+    #[must_use]
+    pub fn certificates(&self) -> PathBuf {
+        self.0.join("certificates")
+    }
+
     /// Where `agent status` asks.
     #[must_use]
     pub fn socket(&self) -> PathBuf {

@@ -10,7 +10,8 @@
 //!    try again.
 //! 4. The session tells the relay the [`offer`] in force and hears what became of it.
 //! 5. [`dispatch`] takes each stream of the relay to the [`origin`] of the service it names, and [`splice`] moves the
-//!    bytes.
+//!    bytes; [`terminate`] ends TLS first, where the relay only forwards it, with certificates that were [`ordered`] and are
+//!    [`kept`] in files.
 //! 6. [`foreign`] tames what the relay says before a person reads it; [`board`] keeps what is known of all this for [`status`].
 //!
 //! [`agent`](mod@agent) puts it together; [`cli`] is what a person sees, with [`verify`] and [`doctor`] to look at the
@@ -32,12 +33,15 @@ pub mod identity;
 #[cfg(any(test, feature = "inside"))]
 #[doc(hidden)]
 pub mod inside;
+pub mod kept;
 pub mod offer;
+pub mod ordered;
 pub mod origin;
 pub mod resolve;
 pub mod session;
 pub mod splice;
 pub mod status;
+pub mod terminate;
 #[cfg(test)]
 mod testing;
 pub mod verify;

@@ -22,7 +22,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::authority::{Authority, Host};
-use crate::config::{Config, ProxyProtocol, ServiceConfig, Target};
+use crate::config::{Config, ProxyProtocol, Reach, ServiceConfig, Target};
 
 /// From the first look at the name to the end of the TLS handshake.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -90,7 +90,7 @@ impl Origins {
     /// Where the system has no trusted certificates, or a host cannot stand in one.
     pub fn prepare(config: &Config) -> Result<Self, PrepareError> {
         let origins = config.services().iter().map(|(name, service)| {
-            let origin = Origin::prepare(name, service)?;
+            let origin = Origin::prepare(name, service, config.reach(name))?;
             Ok((name.clone(), Arc::new(origin)))
         });
         origins.collect::<Result<_, PrepareError>>().map(Self)
@@ -107,10 +107,11 @@ pub struct Origin {
     target: Target,
     tls: Option<(TlsConnector, ServerName<'static>)>,
     proxy_protocol: Option<ProxyProtocol>,
+    reach: Reach,
 }
 
 impl Origin {
-    fn prepare(name: &ServiceName, service: &ServiceConfig) -> Result<Self, PrepareError> {
+    fn prepare(name: &ServiceName, service: &ServiceConfig, reach: Reach) -> Result<Self, PrepareError> {
         let target = service.target().clone();
         let tls = match &target {
             Target::Https(authority) => {
@@ -121,9 +122,9 @@ impl Origin {
                     .map_err(|source| PrepareError::Name { service: name.clone(), host, source })?;
                 Some((connector, server_name))
             }
-            Target::Http(_) | Target::H2c(_) | Target::Unix(_) => None,
+            Target::Http(_) | Target::H2c(_) | Target::Tcp(_) | Target::Unix(_) => None,
         };
-        Ok(Self { target, tls, proxy_protocol: service.proxy_protocol() })
+        Ok(Self { target, tls, proxy_protocol: service.proxy_protocol(), reach })
     }
 
     #[must_use]
@@ -137,25 +138,61 @@ impl Origin {
         self.proxy_protocol.is_some()
     }
 
+    /// Which streams may come here, by the configuration that this origin is of.
+    #[must_use]
+    pub fn reach(&self) -> &Reach {
+        &self.reach
+    }
+
     /// Connects, within one deadline over everything, and tells the origin the visitor where it wants to know.
     ///
     /// # Errors
     ///
     /// Where the origin's name does not resolve, nothing answers there, or TLS fails.
     pub async fn connect(&self, visitor: SocketAddr) -> Result<OriginStream, OriginError> {
-        let connected = tokio::time::timeout(DEADLINE, self.connect_inner(visitor)).await;
+        self.in_time(async {
+            let connected = self.dial(visitor).await?;
+            self.begin_tls(connected).await
+        })
+        .await
+    }
+
+    /// The same without TLS of this agent's own, for a visitor who brings TLS along.
+    ///
+    /// # Errors
+    ///
+    /// Where the origin's name does not resolve, or nothing answers there.
+    pub async fn connect_bare(&self, visitor: SocketAddr) -> Result<OriginStream, OriginError> {
+        self.in_time(self.dial(visitor)).await
+    }
+
+    async fn in_time(
+        &self,
+        connecting: impl Future<Output = Result<OriginStream, OriginError>>,
+    ) -> Result<OriginStream, OriginError> {
+        let connected = tokio::time::timeout(DEADLINE, connecting).await;
         connected.unwrap_or_else(|_| Err(OriginError::TimedOut { target: self.target.to_string() }))
     }
 
-    async fn connect_inner(&self, visitor: SocketAddr) -> Result<OriginStream, OriginError> {
+    async fn dial(&self, visitor: SocketAddr) -> Result<OriginStream, OriginError> {
         let authority = match &self.target {
             Target::Unix(path) => return self.unix(path, visitor).await,
-            Target::Http(authority) | Target::Https(authority) | Target::H2c(authority) => authority,
+            Target::Http(authority)
+            | Target::Https(authority)
+            | Target::H2c(authority)
+            | Target::Tcp(authority) => authority,
         };
         let mut tcp = self.tcp(authority).await?;
         let address = tcp.peer_addr().ok();
         self.introduce(&mut tcp, visitor, address).await?;
-        let Some((connector, name)) = &self.tls else { return Ok(OriginStream::Tcp(tcp)) };
+        Ok(OriginStream::Tcp(tcp))
+    }
+
+    async fn begin_tls(&self, connected: OriginStream) -> Result<OriginStream, OriginError> {
+        let (connector, name, tcp) = match (&self.tls, connected) {
+            (Some((connector, name)), OriginStream::Tcp(tcp)) => (connector, name, tcp),
+            (_, connected) => return Ok(connected),
+        };
         match connector.connect(name.clone(), tcp).await {
             Ok(tls) => Ok(OriginStream::Tls(Box::new(tls))),
             Err(source) => Err(OriginError::Tls { target: self.target.to_string(), source }),

@@ -23,6 +23,7 @@ use crate::board::{Board, Up};
 use crate::dial::{self, DialError, STREAMS, Tunnel};
 use crate::dispatch::Dispatch;
 use crate::offer::Offers;
+use crate::terminate::Terminator;
 
 /// How long streams may go on when the agent stops.
 const GRACE: Duration = Duration::from_secs(10);
@@ -152,13 +153,20 @@ impl Session {
     }
 
     /// Serves until the session ends or `stop` is cancelled: nothing in that case.
-    pub async fn run(self, offers: &Offers, board: &Board, stop: &CancellationToken) -> Option<SessionError> {
+    pub async fn run(
+        self,
+        offers: &Offers,
+        terminator: &Arc<Terminator>,
+        board: &Board,
+        stop: &CancellationToken,
+    ) -> Option<SessionError> {
         let Self { tunnel, send, recv, welcome } = self;
         let connection = tunnel.connection().clone();
         let places = Arc::new(Semaphore::new(STREAMS as usize));
         let (since, peer) = (SystemTime::now(), welcome.peer);
         board.up(Up { peer, since, connection: connection.clone(), places: Arc::clone(&places) });
-        let dispatch = Dispatch::new(connection.clone(), offers.clone(), Arc::clone(&places));
+        let (offered, terminator) = (offers.clone(), Arc::clone(terminator));
+        let dispatch = Dispatch::new(connection.clone(), offered, terminator, Arc::clone(&places));
         let error = tokio::select! {
             error = connection.closed() => Some(SessionError::of_connection(error)),
             error = control::announce(send, offers.clone(), stop.clone()) => Some(error),

@@ -1,5 +1,6 @@
 //! Moves bytes between a stream to the relay and a connection to an origin. Half-close is preserved both ways, and what
-//! breaks on one side is a reset on the other, never a clean end.
+//! breaks on one side is a reset on the other, never a clean end. What is moved may be in TLS that ends here, with
+//! [`crate::terminate`] as the [`Outlet`] and the [`Inlet`].
 
 mod ends;
 
@@ -13,13 +14,12 @@ use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use protocol::close::StreamReset;
-use quinn::{ReadError, WriteError};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::time::Instant;
 use tokio_util::io::poll_read_buf;
 
-use ends::PIECES;
-pub use ends::{FromRelay, ToRelay};
+pub(crate) use ends::PIECES;
+pub use ends::{Ends, FromRelay, ToRelay};
 
 use crate::origin::OriginStream;
 
@@ -43,6 +43,48 @@ pub enum SpliceError {
     Stopped,
     #[error("the session ended")]
     Session,
+    #[error("the visitor's TLS broke")]
+    Tls(#[source] io::Error),
+    #[error("the visitor's TLS was cut off")]
+    Truncated,
+}
+
+impl SpliceError {
+    /// What the relay is told.
+    pub(crate) fn reset(&self) -> StreamReset {
+        match self {
+            Self::Origin(_) => StreamReset::OriginBroke,
+            Self::Reset | Self::Stopped | Self::Session | Self::Tls(_) | Self::Truncated => {
+                StreamReset::Cancelled
+            }
+        }
+    }
+}
+
+/// Where goes what the origin says.
+pub(crate) trait Outlet: Send {
+    fn write(&mut self, piece: Bytes) -> impl Future<Output = Result<(), SpliceError>> + Send;
+
+    /// The visitor has said something since the last piece was written.
+    fn heard(&mut self);
+
+    /// Ends when the relay no longer wants to hear anything, or has heard everything.
+    fn stopped(&self) -> impl Future<Output = ()> + Send + use<Self>;
+
+    /// Everything has been said.
+    fn finish(&mut self) -> impl Future<Output = Result<(), SpliceError>> + Send;
+}
+
+/// Where comes from what the visitor says.
+pub(crate) trait Inlet: Send {
+    /// The next pieces, in order; none where the visitor has said everything.
+    fn read(
+        &mut self,
+        pieces: &mut [Bytes; PIECES],
+    ) -> impl Future<Output = Result<Option<usize>, SpliceError>> + Send;
+
+    /// Nobody wants the rest.
+    fn stop(&mut self, code: StreamReset);
 }
 
 /// Moves bytes until both directions have ended or something broke. The halves are ended accordingly.
@@ -50,63 +92,58 @@ pub enum SpliceError {
 /// # Errors
 ///
 /// What broke; both sides have been reset then.
-pub async fn splice(
-    mut origin: OriginStream,
-    to_relay: ToRelay,
-    from_relay: FromRelay,
-) -> Result<(), SpliceError> {
-    let ended = match &mut origin {
-        OriginStream::Tcp(tcp) => {
-            let (reader, writer) = tcp.split();
-            carry(reader, writer, to_relay, from_relay).await
-        }
-        OriginStream::Tls(tls) => {
-            let (reader, writer) = tokio::io::split(tls.as_mut());
-            carry(reader, writer, to_relay, from_relay).await
-        }
-        #[cfg(unix)]
-        OriginStream::Unix(unix) => {
-            let (reader, writer) = unix.split();
-            carry(reader, writer, to_relay, from_relay).await
-        }
-    };
-    if ended.is_ok() {
-        origin.settle();
+pub async fn splice(mut origin: OriginStream, mut ends: Ends) -> Result<(), SpliceError> {
+    let ended = exchange(&mut origin, &mut ends.to_relay, &mut ends.from_relay).await;
+    match &ended {
+        Ok(()) => origin.settle(),
+        Err(error) => ends.reset(error.reset()),
     }
     ended
 }
 
-async fn carry(
+/// The same for what is left to the caller to end.
+pub(crate) async fn exchange(
+    origin: &mut OriginStream,
+    outlet: &mut impl Outlet,
+    inlet: &mut impl Inlet,
+) -> Result<(), SpliceError> {
+    match origin {
+        OriginStream::Tcp(tcp) => {
+            let (reader, writer) = tcp.split();
+            both_ways(reader, writer, outlet, inlet).await
+        }
+        OriginStream::Tls(tls) => {
+            let (reader, writer) = tokio::io::split(tls.as_mut());
+            both_ways(reader, writer, outlet, inlet).await
+        }
+        #[cfg(unix)]
+        OriginStream::Unix(unix) => {
+            let (reader, writer) = unix.split();
+            both_ways(reader, writer, outlet, inlet).await
+        }
+    }
+}
+
+async fn both_ways(
     reader: impl AsyncRead + Unpin,
     writer: impl AsyncWrite + Unpin,
-    mut to_relay: ToRelay,
-    mut from_relay: FromRelay,
+    outlet: &mut impl Outlet,
+    inlet: &mut impl Inlet,
 ) -> Result<(), SpliceError> {
     let heard = AtomicBool::new(false);
-    let ended = {
-        let out = outwards(reader, &mut to_relay, &heard);
-        let into = inwards(&mut from_relay, writer, &heard);
-        tokio::try_join!(out, into)
-    };
-    let Err(error) = ended else { return Ok(()) };
-    let code = match &error {
-        SpliceError::Origin(_) => StreamReset::OriginBroke,
-        SpliceError::Reset | SpliceError::Stopped | SpliceError::Session => StreamReset::Cancelled,
-    };
-    to_relay.reset(code);
-    from_relay.stop(code);
-    Err(error)
+    tokio::try_join!(outwards(reader, outlet, &heard), inwards(inlet, writer, &heard))?;
+    Ok(())
 }
 
 /// Origin to relay. Memory is held only while bytes are there: an idle connection costs none.
 async fn outwards(
     mut reader: impl AsyncRead + Unpin,
-    to_relay: &mut ToRelay,
+    outlet: &mut impl Outlet,
     heard: &AtomicBool,
 ) -> Result<(), SpliceError> {
     let mut size = SMALLEST_READ;
     let mut spoken: Option<Instant> = None;
-    let mut stopped = Box::pin(to_relay.stopped());
+    let mut stopped = Box::pin(outlet.stopped());
     loop {
         let piece = tokio::select! {
             biased;
@@ -124,26 +161,26 @@ async fn outwards(
             }
         };
         if piece.is_empty() {
-            to_relay.finish();
-            return Ok(());
+            return unless(&mut stopped, outlet.finish()).await;
         }
         size = next_size(size, piece.len());
         spoken = Some(Instant::now());
         if heard.swap(false, Ordering::Relaxed) {
-            to_relay.heard();
+            outlet.heard();
         }
-        // A write that waits for the session's credit does not see that its own stream was stopped.
-        let written = tokio::select! {
-            biased;
-            written = to_relay.write(piece) => written,
-            () = &mut stopped => return Err(SpliceError::Stopped),
-        };
-        written.map_err(|error| match error {
-            WriteError::Stopped(_) => SpliceError::Stopped,
-            WriteError::ConnectionLost(_) | WriteError::ClosedStream | WriteError::ZeroRttRejected => {
-                SpliceError::Session
-            }
-        })?;
+        unless(&mut stopped, outlet.write(piece)).await?;
+    }
+}
+
+/// A write that waits for the session's credit does not see that its own stream was stopped.
+async fn unless(
+    stopped: impl Future<Output = ()>,
+    written: impl Future<Output = Result<(), SpliceError>>,
+) -> Result<(), SpliceError> {
+    tokio::select! {
+        biased;
+        written = written => written,
+        () = stopped => Err(SpliceError::Stopped),
     }
 }
 
@@ -179,26 +216,20 @@ async fn read_piece(reader: &mut (impl AsyncRead + Unpin), size: usize) -> io::R
 /// Relay to origin. An origin that takes no more may still answer (an early refusal of an upload, say), so that alone
 /// does not end the other direction.
 async fn inwards(
-    from_relay: &mut FromRelay,
+    inlet: &mut impl Inlet,
     mut writer: impl AsyncWrite + Unpin,
     heard: &AtomicBool,
 ) -> Result<(), SpliceError> {
     let mut pieces: [Bytes; PIECES] = Default::default();
     loop {
-        let read = from_relay.read(&mut pieces).await.map_err(|error| match error {
-            ReadError::Reset(_) => SpliceError::Reset,
-            ReadError::ConnectionLost(_)
-            | ReadError::ClosedStream
-            | ReadError::IllegalOrderedRead
-            | ReadError::ZeroRttRejected => SpliceError::Session,
-        })?;
+        let read = inlet.read(&mut pieces).await?;
         heard.store(true, Ordering::Relaxed);
         let written = match read {
             Some(count) => write_all(&mut writer, &mut pieces[..count]).await,
             None => return writer.shutdown().await.or_else(already_closed).map_err(SpliceError::Origin),
         };
         if written.is_err() {
-            from_relay.stop(StreamReset::OriginBroke);
+            inlet.stop(StreamReset::OriginBroke);
             return Ok(());
         }
     }

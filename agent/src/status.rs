@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use crate::board::{Board, Phase};
 use crate::offer::Offers;
+use crate::ordered::CertificateStatus;
 use crate::session::Credentials;
 
 /// A command to the running agent.
@@ -37,6 +38,9 @@ pub struct Status {
     pub instance: String,
     pub hostnames: Vec<HostnameStatus>,
     pub services: Vec<ServiceStatus>,
+    /// Of hostnames whose TLS ends at this agent.
+    #[serde(default)]
+    pub certificates: Vec<CertificateStatus>,
     /// Streams open at this moment.
     pub streams: usize,
     /// From here to the relay and back; only with a session.
@@ -66,7 +70,12 @@ pub struct ServiceStatus {
 
 /// Collects the answer.
 #[must_use]
-pub fn collect(credentials: &Credentials, offers: &Offers, board: &Board) -> Status {
+pub fn collect(
+    credentials: &Credentials,
+    offers: &Offers,
+    board: &Board,
+    certificates: Vec<CertificateStatus>,
+) -> Status {
     let state = board.read();
     let up = match &state.phase {
         Phase::Up(up) => Some(up),
@@ -99,6 +108,7 @@ pub fn collect(credentials: &Credentials, offers: &Offers, board: &Board) -> Sta
                 origin: service.target().to_string(),
             })
             .collect(),
+        certificates,
         streams: up.map_or(0, |up| up.streams()),
         rtt_ms: up.map(|up| up.connection.rtt().as_secs_f64() * 1000.0),
         last_error: state.last_error.clone(),

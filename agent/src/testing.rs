@@ -3,18 +3,27 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use protocol::control::Message;
+use protocol::control::{Message, TlsEnd};
 use protocol::framed;
 use protocol::handshake::{AwaitAdmission, AwaitProof, EnrollRequest, SessionHello, SessionWelcome};
+use protocol::id::RequestId;
 use protocol::key::{PublicKey, SecretKey};
 use protocol::noise::Exporter;
+use protocol::stream::StreamHeader;
 use protocol::{limits, version};
 use quinn::crypto::rustls::QuicServerConfig;
-use quinn::{Connection, Endpoint, RecvStream, SendStream};
+use quinn::{Connection, ConnectionError, Endpoint, RecvStream, SendStream};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::ResolvesServerCertUsingSni;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
 
 use crate::certificate::provider;
+use crate::config::read;
 use crate::dial::{self, Tunnel};
+use crate::dispatch::Dispatch;
+use crate::offer::Offer;
+use crate::terminate::Terminator;
 
 pub(crate) fn key(byte: u8) -> SecretKey {
     SecretKey::from_bytes([byte; 32]).unwrap()
@@ -24,6 +33,11 @@ pub(crate) fn key(byte: u8) -> SecretKey {
 pub(crate) fn certificate() -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     (made.cert.der().clone(), PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into()))
+}
+
+/// Ends nobody's TLS.
+pub(crate) fn no_certificates() -> Arc<Terminator> {
+    Arc::new(Terminator::new(Arc::new(ResolvesServerCertUsingSni::new())).unwrap())
 }
 
 #[derive(Debug)]
@@ -110,5 +124,37 @@ impl Control {
     pub(crate) async fn hear<M: Message>(&mut self) -> M {
         let frame = framed::read(&mut self.recv, limits::CONTROL_BODY).await.unwrap();
         M::from_frame(&frame).unwrap().unwrap()
+    }
+}
+
+/// An agent as far as its streams go, and the relay's end of the tunnel to it.
+#[derive(Debug)]
+pub(crate) struct Dispatched {
+    pub(crate) connection: Connection,
+    _agent: (FakeRelay, Tunnel, JoinSet<ConnectionError>, watch::Sender<Arc<Offer>>),
+}
+
+impl Dispatched {
+    /// `config` is the text of an `agent.toml`.
+    pub(crate) async fn new(config: &str, terminator: Arc<Terminator>) -> Self {
+        let config = read::read("agent.toml", config, &|_| Err(std::io::ErrorKind::NotFound.into())).unwrap();
+        let (change, offers) = watch::channel(Arc::new(Offer::new(config).unwrap()));
+        let relay = FakeRelay::start();
+        let (tunnel, connection) = relay.tunnel().await;
+        let places = Arc::new(Semaphore::new(100));
+        let dispatch = Dispatch::new(tunnel.connection().clone(), offers, terminator, places);
+        let mut running = JoinSet::new();
+        running.spawn(dispatch.run());
+        Self { connection, _agent: (relay, tunnel, running, change) }
+    }
+
+    pub(crate) async fn open(&self, service: &str, sealed: Option<TlsEnd>) -> (SendStream, RecvStream) {
+        let service = service.parse().unwrap();
+        let visitor = "192.0.2.1:1".parse().unwrap();
+        let request = RequestId::from_bytes([1; 16]);
+        let header = StreamHeader { service, visitor, request, alone: sealed.is_some(), sealed };
+        let (mut send, recv) = self.connection.open_bi().await.unwrap();
+        send.write_all(&header.encode()).await.unwrap();
+        (send, recv)
     }
 }

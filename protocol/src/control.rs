@@ -55,8 +55,12 @@ pub enum ServiceProtocol {
 pub struct Expose {
     /// The hostname, or `*.example.com`.
     pub hostname: HostnamePattern,
-    /// Which paths lead to which service.
+    /// Which paths lead to which service; none where it is sealed, so that a relay which knows nothing of that refuses
+    /// the hostname.
     pub routes: Vec<Route>,
+    /// The relay forwards ciphertext, and sees neither paths nor fields.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<Sealed>,
     /// What is changed in every response.
     #[serde(default)]
     pub response_headers: HeaderEdit,
@@ -78,6 +82,26 @@ pub struct Expose {
     /// What browsers have to remember; nothing is said to them where it is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hsts: Option<Hsts>,
+}
+
+/// A hostname whose TLS does not end at the relay: what is asked for by SNI goes to one service as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sealed {
+    /// Where all connections for the hostname go.
+    pub service: ServiceName,
+    /// Who ends TLS.
+    pub end: TlsEnd,
+}
+
+/// Who ends the TLS of a sealed hostname.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TlsEnd {
+    /// The origin: it has the certificate.
+    #[serde(rename = "passthrough")]
+    Origin,
+    /// The agent, with a certificate of its own.
+    #[serde(rename = "agent")]
+    Agent,
 }
 
 /// A path and the service behind it.
@@ -224,6 +248,7 @@ mod tests {
             expose: vec![Expose {
                 hostname: "koda.example.com".parse().unwrap(),
                 routes: vec![Route { path: "/*".parse().unwrap(), service: "web".parse().unwrap() }],
+                sealed: None,
                 response_headers: HeaderEdit { remove: vec!["server".into()], set: BTreeMap::new() },
                 headers: vec![],
                 max_body: Some(7),
@@ -240,6 +265,7 @@ mod tests {
         message.services[0].per_visitor = true;
         message.expose[0].upgrades = Some(vec!["x-thing".into()]);
         message.expose[0].hsts = Some(Hsts { max_age_s: 9, include_subdomains: true, preload: false });
+        message.expose[0].sealed = Some(Sealed { service: "web".parse().unwrap(), end: TlsEnd::Origin });
         message
     }
 
@@ -259,6 +285,8 @@ mod tests {
         );
         let body = body.replace(r#""h2c"}"#, r#""h2c","per_visitor":true}"#);
         let body = body.replace(r#""upgrade_idle_ms":null}}]}"#, more);
+        let sealed = r#"}],"sealed":{"service":"web","end":"passthrough"},"response"#;
+        let body = body.replace(r#"}],"response"#, sealed);
         let frame = with_everything().to_frame().unwrap();
         assert_eq!(std::str::from_utf8(&frame.body).unwrap(), body);
         let pending = EnrollAnswer::Pending { code: "abc".into(), expires_in_s: 600 }.to_frame().unwrap();
@@ -273,6 +301,7 @@ mod tests {
         let read = Register::from_frame(&Frame::new(FrameKind::Register, body)).unwrap().unwrap();
         assert_eq!((read.revision, read.expose[0].max_body), (0, None));
         assert_eq!((&read.expose[0].upgrades, read.expose[0].hsts), (&None, None));
+        assert_eq!(read.expose[0].sealed, None);
         assert!(!read.services[0].per_visitor);
         let unknown = Frame { number: 999, body: b"?".to_vec() };
         assert_eq!(Register::from_frame(&unknown).unwrap(), None);

@@ -38,6 +38,12 @@ impl Hostname {
         let (_, parent) = self.0.split_once('.')?;
         parent.contains('.').then(|| HostnamePattern(format!("*.{parent}").into()))
     }
+
+    /// Whether this is the domain, or lies anywhere below it.
+    #[must_use]
+    pub fn is_within(&self, domain: &Self) -> bool {
+        self.0.strip_suffix(&*domain.0).is_some_and(|front| front.is_empty() || front.ends_with('.'))
+    }
 }
 
 impl FromStr for Hostname {
@@ -75,6 +81,12 @@ impl HostnamePattern {
     #[must_use]
     pub fn exact(&self) -> Option<Hostname> {
         (!self.0.starts_with('*')).then(|| Hostname(self.0.clone()))
+    }
+
+    /// The name, or the domain right above all names of the wildcard.
+    #[must_use]
+    pub fn domain(&self) -> Hostname {
+        Hostname(self.0.strip_prefix("*.").unwrap_or(&self.0).into())
     }
 
     /// Whether everything that `other` covers is covered by this pattern.
@@ -134,6 +146,20 @@ mod tests {
         for text in bad {
             assert!(text.parse::<Hostname>().is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_domain_holds_itself_and_everything_below() {
+        let within = |name: &str, domain: &str| {
+            name.parse::<Hostname>().unwrap().is_within(&domain.parse::<Hostname>().unwrap())
+        };
+        assert!(within("example.com", "example.com") && within("a.b.example.com", "example.com"));
+        assert!(within("nas.lan", "lan") && within("lan", "lan"));
+        assert!(!within("badexample.com", "example.com") && !within("com", "example.com"));
+        assert!(!within("example.com", "a.example.com") && !within("example.com.net", "example.com"));
+        let domain = |pattern: &str| pattern.parse::<HostnamePattern>().unwrap().domain();
+        assert_eq!(domain("*.example.com").as_str(), "example.com");
+        assert_eq!(domain("a.example.com").as_str(), "a.example.com");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use crate::control::TlsEnd;
 use crate::id::{RequestId, ServiceName};
 use crate::limits;
 
@@ -16,6 +17,7 @@ const TAG_SERVICE: u8 = 1;
 const TAG_VISITOR: u8 = 2;
 const TAG_REQUEST: u8 = 3;
 const TAG_ALONE: u8 = 4;
+const TAG_SEALED: u8 = 5;
 
 /// What one stream is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +30,8 @@ pub struct StreamHeader {
     pub request: RequestId,
     /// The stream carries this visitor and nobody else. An older relay never says so.
     pub alone: bool,
+    /// The stream carries one visitor's TLS, from its first byte on, for whoever ends it.
+    pub sealed: Option<TlsEnd>,
 }
 
 /// Why bytes are no stream header.
@@ -65,7 +69,7 @@ pub fn decode_head(head: [u8; HEAD]) -> Result<usize, HeaderError> {
 }
 
 impl StreamHeader {
-    /// The bytes for the wire: at most 112.
+    /// The bytes for the wire: at most 115.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut fields = Vec::with_capacity(128);
@@ -74,6 +78,9 @@ impl StreamHeader {
         put(&mut fields, TAG_REQUEST, &self.request.to_bytes());
         if self.alone {
             put(&mut fields, TAG_ALONE, &[]);
+        }
+        if let Some(end) = self.sealed {
+            put(&mut fields, TAG_SEALED, &[end_number(end)]);
         }
         let length = u16::try_from(fields.len()).unwrap_or(u16::MAX).to_be_bytes();
         let mut bytes = vec![VISITOR, length[0], length[1]];
@@ -87,7 +94,7 @@ impl StreamHeader {
     ///
     /// Where a field is malformed or missing.
     pub fn decode_fields(mut bytes: &[u8]) -> Result<Self, HeaderError> {
-        let (mut service, mut visitor, mut request, mut alone) = (None, None, None, false);
+        let (mut service, mut visitor, mut request, mut alone, mut sealed) = (None, None, None, false, None);
         while let [tag, length, rest @ ..] = bytes {
             let (value, after) =
                 rest.split_at_checked(usize::from(*length)).ok_or(HeaderError::Field(*tag))?;
@@ -102,6 +109,8 @@ impl StreamHeader {
                     request = Some(RequestId::from_bytes(value.try_into().map_err(|_| malformed)?))
                 }
                 TAG_ALONE => alone = true,
+                // One that this version does not know must not pass for a stream in the clear.
+                TAG_SEALED => sealed = Some(tls_end(value).ok_or(malformed)?),
                 _ => {}
             }
             bytes = after;
@@ -114,8 +123,20 @@ impl StreamHeader {
             visitor: visitor.ok_or(HeaderError::Missing(TAG_VISITOR))?,
             request: request.ok_or(HeaderError::Missing(TAG_REQUEST))?,
             alone,
+            sealed,
         })
     }
+}
+
+fn end_number(end: TlsEnd) -> u8 {
+    match end {
+        TlsEnd::Origin => 1,
+        TlsEnd::Agent => 2,
+    }
+}
+
+fn tls_end(value: &[u8]) -> Option<TlsEnd> {
+    [TlsEnd::Origin, TlsEnd::Agent].into_iter().find(|end| *value == [end_number(*end)])
 }
 
 /// Values are names and addresses, all below 256 bytes.
@@ -156,6 +177,7 @@ mod tests {
             visitor: "192.0.2.7:50000".parse().unwrap(),
             request: RequestId::from_bytes([0xab; 16]),
             alone: false,
+            sealed: None,
         }
     }
 
@@ -175,6 +197,13 @@ mod tests {
         expected.extend_from_slice(&[4, 0]);
         expected[2] += 2;
         assert_eq!(StreamHeader { alone: true, ..header() }.encode(), expected);
+        expected.extend_from_slice(&[5, 1, 2]);
+        expected[2] += 3;
+        let sealed = StreamHeader { alone: true, sealed: Some(TlsEnd::Agent), ..header() };
+        assert_eq!(sealed.encode(), expected);
+        assert_eq!(decode(&expected), Ok(sealed));
+        *expected.last_mut().unwrap() = 3;
+        assert_eq!(decode(&expected), Err(HeaderError::Field(5)));
     }
 
     #[test]
@@ -193,9 +222,10 @@ mod tests {
             service: "a".repeat(63).parse().unwrap(),
             visitor: "[2001:db8::1]:65535".parse().unwrap(),
             alone: true,
+            sealed: Some(TlsEnd::Origin),
             ..header()
         };
-        assert!(longest.encode().len() <= 112);
+        assert!(longest.encode().len() <= 115);
         assert_eq!(decode(&longest.encode()), Ok(longest));
     }
 
@@ -207,6 +237,7 @@ mod tests {
                 visitor: SocketAddr::new(ip, port),
                 request: RequestId::from_bytes(id),
                 alone,
+                sealed: None,
             };
             prop_assert_eq!(decode(&header.encode()), Ok(header));
         }

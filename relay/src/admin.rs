@@ -9,6 +9,7 @@ use protocol::hostname::{Hostname, HostnamePattern};
 use protocol::id::PeerName;
 use serde::{Deserialize, Serialize};
 
+use crate::certificates::{Automatic, CertRow};
 use crate::enrollment::{Enrollment, now};
 use crate::metrics::{Metrics, Standing};
 use crate::store::{NewPeer, Peer, Role, StoreError, Token, TokenState};
@@ -31,6 +32,8 @@ pub(crate) enum Request {
     RouteExplain { url: String },
     AuditList { limit: u32 },
     Metrics,
+    CertList,
+    CertRenew { name: HostnamePattern },
 }
 
 /// What it gets.
@@ -46,6 +49,7 @@ pub(crate) enum Answer {
     Explanation(Vec<String>),
     Audit(Vec<AuditRow>),
     Metrics(String),
+    Certs(Vec<CertRow>),
     Done,
     Failed { message: String, hint: Option<String> },
 }
@@ -161,6 +165,7 @@ pub(crate) struct AuditRow {
 #[derive(Debug)]
 pub(crate) struct Admin {
     pub(crate) enrollment: Arc<Enrollment>,
+    pub(crate) automatic: Arc<Automatic>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) name: Hostname,
     pub(crate) https_address: SocketAddr,
@@ -193,6 +198,8 @@ impl Admin {
             Request::RouteExplain { url } => Ok(self.explain(&url)),
             Request::AuditList { limit } => self.audit(limit).await,
             Request::Metrics => Ok(Answer::Metrics(self.metrics())),
+            Request::CertList => Ok(Answer::Certs(self.automatic.rows())),
+            Request::CertRenew { name } => Ok(self.renew(&name)),
         };
         answer.unwrap_or_else(|error| {
             tracing::error!(error = process::terminal::chain(&error), "a command failed at the store");
@@ -217,8 +224,16 @@ impl Admin {
     /// What a scrape gets.
     pub(crate) fn metrics(&self) -> String {
         let registry = &self.enrollment.registry;
-        let standing = Standing { sessions: registry.sessions().len(), peers: registry.peer_count() };
-        self.metrics.text(standing)
+        let certificates = self.automatic.rows().into_iter();
+        let expiries = certificates.filter_map(|row| Some((row.name.to_string(), row.not_after?)));
+        let (issued, failed) = self.automatic.counts();
+        let standing = Standing {
+            sessions: registry.sessions().len(),
+            peers: registry.peer_count(),
+            expiries: expiries.collect(),
+            orders: (issued, failed),
+        };
+        self.metrics.text(&standing)
     }
 
     async fn create_token(&self, grant: NewPeer, lifetime_s: u64) -> Result<Answer, StoreError> {
@@ -307,6 +322,14 @@ impl Admin {
             Ok(lines) => Answer::Explanation(lines),
             Err(error) => failed(error.to_string(), Some("for example `https://koda.example.com/login`")),
         }
+    }
+
+    fn renew(&self, name: &HostnamePattern) -> Answer {
+        if self.automatic.renew(name) {
+            return Answer::Done;
+        }
+        let hint = "`relay cert list` shows all; those of `acme` are ordered by the relay, where `[acme]` is in its file";
+        failed(format!("no certificate is ordered for `{name}`"), Some(hint))
     }
 
     async fn audit(&self, limit: u32) -> Result<Answer, StoreError> {

@@ -1,6 +1,7 @@
 //! The commands of `relay`. Standard output is data, standard error is talk.
 
 mod arguments;
+mod ca;
 mod output;
 
 use std::path::{Path, PathBuf};
@@ -11,7 +12,9 @@ use process::local::{self, CallError};
 use process::shutdown::{self, Ended};
 use process::{logging, open_files, terminal};
 
-use self::arguments::{Arguments, AuditCommand, Command, PeerCommand, RouteCommand, TokenCommand};
+use self::arguments::{
+    Arguments, AuditCommand, CaCommand, CertCommand, Command, PeerCommand, RouteCommand, TokenCommand,
+};
 use crate::admin::{Answer, Request};
 use crate::config::validated::Config;
 use crate::config::{self, ConfigError};
@@ -36,6 +39,8 @@ enum CommandError {
     Call(#[from] CallError),
     #[error("{message}")]
     Failed { message: String, hint: Option<String> },
+    #[error(transparent)]
+    Root(#[from] ca::RootError),
     #[error("standard output cannot be written")]
     Output(#[source] std::io::Error),
     #[error("the relay gave an answer that belongs to another command; it may be of another version")]
@@ -51,6 +56,7 @@ impl CommandError {
             }
             Self::Call(error) => error.hint(),
             Self::Failed { hint, .. } => hint.clone(),
+            Self::Root(error) => error.hint(),
             Self::Config(ConfigError::Unreadable { .. }) => {
                 Some("name the relay's file with `--config FILE`; `deploy/relay.toml` is an example".into())
             }
@@ -93,6 +99,11 @@ fn run(arguments: Arguments) -> Result<ExitCode, CommandError> {
         Command::Peer(command) => peer(&path, command),
         Command::Route(RouteCommand::List { json }) => ask(&path, &Request::RouteList, json),
         Command::Route(RouteCommand::Explain { url }) => ask(&path, &Request::RouteExplain { url }, false),
+        Command::Ca(CaCommand::Export { fingerprint }) => ca::export(&path, fingerprint),
+        Command::Cert(CertCommand::List { json }) => ask(&path, &Request::CertList, json),
+        Command::Cert(CertCommand::Renew { hostname: name }) => {
+            ask(&path, &Request::CertRenew { name }, false)
+        }
         Command::Metrics => ask(&path, &Request::Metrics, false),
         Command::Audit(AuditCommand::List { limit, json }) => ask(&path, &Request::AuditList { limit }, json),
     }

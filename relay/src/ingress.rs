@@ -4,11 +4,12 @@
 //! latter two answer many requests at once, each in an [`exchange`]. [`forward`] leads a request: [`request`] checks what it
 //! asks for, the route table and the policy of the crate give a permit, [`headers`] are rewritten, its [`inbound`] body and
 //! that of the response stream through [`body`], [`interim`] responses go ahead, [`rescue`] says when to try again, and
-//! [`upgrade`] takes WebSockets. What goes wrong is an [`error`], which becomes a [`page`]. Every request leaves a line in
+//! [`upgrade`] takes WebSockets. Connections of [`sealed`] hostnames go by as they are; these two [`carry`] bytes. What goes wrong is an [`error`], which becomes a [`page`]. Every request leaves a line in
 //! the [`access_log`]. [`redirect`] is what port 80 says.
 
 pub(crate) mod access_log;
 pub(crate) mod body;
+mod carry;
 pub(crate) mod connection;
 pub(crate) mod error;
 pub(crate) mod exchange;
@@ -23,6 +24,7 @@ pub(crate) mod page;
 pub(crate) mod redirect;
 pub(crate) mod request;
 pub(crate) mod rescue;
+pub(crate) mod sealed;
 pub(crate) mod upgrade;
 pub(crate) mod visitor;
 
@@ -32,6 +34,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use acme::challenge::Challenges;
 use arc_swap::ArcSwap;
 use http::HeaderValue;
 use ipnet::IpNet;
@@ -73,6 +76,8 @@ pub(crate) struct Ingress {
     pub(crate) limits: ArcSwap<Limits>,
     pub(crate) throttle: Arc<Throttle>,
     pub(crate) admission: Arc<Admission>,
+    /// What port 80 answers to a CA.
+    pub(crate) challenges: Arc<Challenges>,
     /// What visitors over TCP are told of HTTP/3, where it is on.
     pub(crate) alt_svc: Option<HeaderValue>,
     pub(crate) stop: CancellationToken,

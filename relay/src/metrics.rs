@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry, Unit};
 
-use self::labels::{Class, Kind};
+use self::labels::{Class, Kind, Ordered};
 pub(crate) use self::labels::{Cut, Outcome, Protocol, Refusal, Transport};
 use self::numbers::{Codes, Histogram, Hostnames, Table};
 
@@ -31,6 +32,8 @@ pub(crate) struct Metrics {
     sessions_open: Gauge,
     peers: Gauge,
     lines_lost: Counter,
+    orders: Table<Ordered, Counter>,
+    expiries: Family<Vec<(&'static str, String)>, Gauge>,
 }
 
 #[derive(Debug)]
@@ -75,10 +78,14 @@ pub(crate) struct Ended<'a> {
 }
 
 /// What is counted elsewhere, as it is now.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Standing {
     pub(crate) sessions: usize,
     pub(crate) peers: usize,
+    /// When certificates expire, by hostname: seconds since 1970.
+    pub(crate) expiries: Vec<(String, i64)>,
+    /// Orders of certificates since the start: those that succeeded, and those that failed.
+    pub(crate) orders: (u64, u64),
 }
 
 /// Counts as open until it is dropped.
@@ -140,15 +147,30 @@ impl Metrics {
             sessions_open: put(to, "sessions_open", "Sessions of agents"),
             peers: put(to, "peers_enrolled", "Peers that are enrolled"),
             lines_lost: put(to, "access_log_lines_lost", "Lines that could not be written"),
+            orders: put(to, "certificate_orders", "Orders of certificates since the start, by outcome"),
+            expiries: put(
+                to,
+                "certificate_expiry_timestamp_seconds",
+                "When the certificate of a hostname expires, in seconds since 1970",
+            ),
             registry: root,
         }
     }
 
     /// What a scrape gets.
-    pub(crate) fn text(&self, standing: Standing) -> String {
+    pub(crate) fn text(&self, standing: &Standing) -> String {
         let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         self.sessions_open.set(gauge(standing.sessions));
         self.peers.set(gauge(standing.peers));
+        let (issued, failed) = standing.orders;
+        for (outcome, count) in [(Ordered::Issued, issued), (Ordered::Failed, failed)] {
+            let counter = self.orders.of(outcome);
+            counter.inc_by(count.saturating_sub(counter.get()));
+        }
+        self.expiries.clear();
+        for (hostname, expiry) in &standing.expiries {
+            self.expiries.get_or_create(&vec![("hostname", hostname.clone())]).set(*expiry);
+        }
         let mut shown = String::with_capacity(16 * 1024);
         // Writing to a string does not fail.
         let _complete = text::encode(&mut shown, &self.registry);

@@ -34,6 +34,12 @@ impl Permit {
 #[derive(Debug)]
 pub(crate) struct Denied;
 
+/// Lets a visitor through to the service of a sealed hostname, or not. None where the hostname is not sealed.
+pub(crate) fn admit_sealed(exposure: &Exposure, visitor: IpAddr) -> Option<Result<Permit, Denied>> {
+    let target = exposure.sealed()?;
+    Some(if exposure.admits(visitor) { Ok(Permit { target: target.clone() }) } else { Err(Denied) })
+}
+
 /// Lets a visitor through to where its path leads, or not.
 pub(crate) fn admit_visitor(
     exposure: &Exposure,

@@ -1,5 +1,6 @@
 //! Puts the relay together, runs it, takes changed files into use, and stops it in order.
 
+mod expected;
 mod open;
 mod reload;
 
@@ -8,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use acme::keep::KeepError;
 use process::local::BindError;
 use process::private_file::{LockError, PrivateFileError};
 use process::terminal;
@@ -43,6 +45,8 @@ pub(crate) enum RelayError {
     Store(#[from] StoreError),
     #[error("{}", .0.iter().map(|error| terminal::chain(error)).collect::<Vec<_>>().join("\nerror: "))]
     Certificates(Vec<CertError>),
+    #[error("the certificates that are kept cannot be read")]
+    Kept(#[source] KeepError),
     #[error("the internal CA cannot be used")]
     InternalCa(#[from] CaError),
     #[error("TLS cannot be set up")]
@@ -74,6 +78,7 @@ impl RelayError {
             Self::DataFolder(error) => error.hint(),
             Self::Admin(error) => error.hint(),
             Self::AccessLog(error) => error.hint(),
+            Self::InternalCa(error) => error.hint(),
             Self::Locked(LockError::Held { .. }) => {
                 Some("another relay runs with this `data_dir`; stop it first".into())
             }
@@ -84,8 +89,8 @@ impl RelayError {
                 listen_hint(source)
             }
             Self::Store(_)
+            | Self::Kept(_)
             | Self::Certificates(_)
-            | Self::InternalCa(_)
             | Self::Tls(_)
             | Self::Endpoint(EndpointError::Tls(_))
             | Self::Watch(_)
@@ -157,10 +162,22 @@ fn start(
         ingress,
         state,
         certificates,
+        automatic,
         lock,
     } = opened;
     let enrollment = Arc::clone(&state.enrollment);
-    let reload = reload::Reload::new(path, config, certificates, Arc::clone(&ingress))?;
+    if config.internal_ca.enabled {
+        let (registry, certificates) = (Arc::clone(&ingress.registry), Arc::clone(&certificates));
+        let stop = inner_stop.clone();
+        inner.spawn(async move {
+            stop.run_until_cancelled(expected::run(registry, certificates)).await;
+        });
+    }
+    let (ordering, stop) = (Arc::clone(&automatic), inner_stop.clone());
+    inner.spawn(async move {
+        stop.run_until_cancelled(ordering.run()).await;
+    });
+    let reload = reload::Reload::new(path, config, (certificates, automatic), Arc::clone(&ingress))?;
     let visitors = Arc::new(QuicVisitors { ingress: Arc::clone(&ingress), tasks: over_quic.clone() });
     inner.spawn(sessions::run(endpoint, enrollment, visitors, inner_stop.clone()));
     if let Some(metrics) = metrics {

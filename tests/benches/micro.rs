@@ -31,6 +31,7 @@ fn stream_header(criterion: &mut Criterion) {
         visitor: ([203, 0, 113, 7], 50123).into(),
         request: RequestId::from_bytes([7; 16]),
         alone: false,
+        sealed: None,
     };
     let bytes = header.encode();
     criterion.bench_function("stream header, encode", |bencher| bencher.iter(|| black_box(&header).encode()));

@@ -19,7 +19,7 @@ pub struct Process {
 }
 
 impl Process {
-    fn start(mut command: Command, log: PathBuf) -> Self {
+    pub(crate) fn start(mut command: Command, log: PathBuf) -> Self {
         let out = File::options().create(true).append(true).open(&log).expect("a log can be written");
         let err = out.try_clone().expect("a log can be shared");
         let child = command.stdin(Stdio::null()).stdout(out).stderr(err).spawn().expect("the program starts");
@@ -78,6 +78,9 @@ impl Drop for Process {
     }
 }
 
+/// The names that the suite and the demo use. Named, so that the root stays what it is when one is granted.
+const INTERNAL_CA: &str = "[internal_ca]\nenabled = true\ndomains = [\"example.com\", \"localhost\"]\n";
+
 /// A running relay.
 #[derive(Debug)]
 pub struct Relay {
@@ -99,20 +102,26 @@ impl Relay {
     /// The same, with further sections of `relay.toml`.
     #[must_use]
     pub fn with(sections: &str) -> Self {
-        Self::configured("127.0.0.1:0", "127.0.0.1:0", "[internal_ca]\nenabled = true\n", sections)
+        Self::configured("127.0.0.1:0", "127.0.0.1:0", INTERNAL_CA, sections)
+    }
+
+    /// With an internal CA whose root permits what is granted.
+    #[must_use]
+    pub fn with_growing_root() -> Self {
+        Self::configured("127.0.0.1:0", "127.0.0.1:0", "[internal_ca]\nenabled = true\n", "")
     }
 
     /// With an internal CA, behind proxies of these networks.
     #[must_use]
     pub fn trusting(network: &str) -> Self {
-        let edge = format!("trusted_proxies = [\"{network}\"]\n[internal_ca]\nenabled = true\n");
+        let edge = format!("trusted_proxies = [\"{network}\"]\n{INTERNAL_CA}");
         Self::configured("127.0.0.1:0", "127.0.0.1:0", &edge, "")
     }
 
     /// With an internal CA, and further keys of `[edge]`.
     #[must_use]
     pub fn with_edge(keys: &str) -> Self {
-        let edge = format!("{keys}[internal_ca]\nenabled = true\n");
+        let edge = format!("{keys}{INTERNAL_CA}");
         Self::configured("127.0.0.1:0", "127.0.0.1:0", &edge, "")
     }
 

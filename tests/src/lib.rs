@@ -1,6 +1,7 @@
 //! The bed that end-to-end tests and the demo lie in: the two real binaries as processes, visitors that speak to them
 //! over sockets, and origins of every kind.
 
+pub mod acme;
 pub mod bed;
 pub mod binaries;
 pub mod certificate;

@@ -134,7 +134,16 @@ pub fn text(path: &Path) -> String {
 }
 
 /// For programs that cannot tell which port they were given.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("an address").port()
+}
+
+/// The same for programs that take it for UDP as well.
+pub(crate) fn free_port_of_both() -> u16 {
+    eventually_blocking("a port that is free for TCP and UDP", || {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        std::net::UdpSocket::bind(address).is_ok().then_some(address.port())
+    })
 }

@@ -13,7 +13,7 @@ use super::run::{SignalError, credentials};
 use super::{Failure, Places, print};
 use crate::agent::Agent;
 use crate::board::State;
-use crate::config::{self, Config, OriginTrust, Target, TargetError};
+use crate::config::{self, Config, NotRoutable, OriginTrust, Target, TargetError};
 use crate::offer::Offer;
 
 #[derive(Debug, clap::Args)]
@@ -105,7 +105,7 @@ pub(super) async fn run(arguments: Arguments, places: &Places) -> Result<ExitCod
     let instance = format!("expose:{hostname}");
     let credentials = credentials(&data_dir, &config, &instance)?;
     let _lock = data_dir.lock(&instance)?;
-    let agent = Agent::new(credentials, Offer::new(config)?);
+    let agent = Agent::new(credentials, Offer::new(config)?, data_dir.certificates())?;
     let state = agent.board().follow();
     let ended = shutdown::run(async |stop| {
         let up = agent.keep_up(&stop);
@@ -129,6 +129,8 @@ fn routes(arguments: &Arguments) -> Result<Vec<(PathPattern, Target)>, Failure> 
     let everything = arguments.to.iter().filter_map(|to| Some(("/*".parse().ok()?, to.0.clone())));
     let named = arguments.route.iter().map(|route| (route.path.clone(), route.target.0.clone()));
     for (path, target) in everything.chain(named) {
+        let unroutable = |error: NotRoutable| Failure::new(error, Some(error.hint().to_owned()));
+        target.check_routable().map_err(unroutable)?;
         if routes.iter().any(|(known, _)| *known == path) {
             return Err(Failure::new(TwiceError(path), None));
         }
@@ -187,6 +189,17 @@ mod tests {
         assert_eq!(shown("https://nas.local"), "https://nas.local:443");
         assert_eq!(shown("unix:/run/app.sock"), "unix:/run/app.sock");
         assert!("99999".parse::<ShortTarget>().is_err());
+    }
+
+    #[test]
+    fn an_origin_without_http_is_refused_as_in_the_file() {
+        let hostname = "koda.example.com".parse().unwrap();
+        let to = Some("tcp://127.0.0.1:22".parse().unwrap());
+        let arguments =
+            Arguments { hostname, to, route: Vec::new(), dangerous_accept_any_certificate: false };
+        let report = routes(&arguments).unwrap_err().report();
+        assert!(report.contains("a `tcp://` origin speaks no HTTP"), "{report}");
+        assert!(report.contains("`tls = \"passthrough\"`"), "{report}");
     }
 
     #[test]

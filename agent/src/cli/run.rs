@@ -30,7 +30,7 @@ pub(super) async fn run(places: &Places) -> Result<ExitCode, Failure> {
         );
     }
     let offer = Offer::new(config)?;
-    let agent = Agent::new(credentials, offer);
+    let agent = Agent::new(credentials, offer, data_dir.certificates())?;
     let socket = data_dir.socket();
     let ended = shutdown::run(async |stop| agent.run(file, &socket, &stop).await).await;
     match ended.map_err(|error| Failure::new(SignalError(error), None))? {

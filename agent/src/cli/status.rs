@@ -1,12 +1,13 @@
 //! `agent status`.
 
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use process::local::{self, CallError};
 use process::terminal;
 
 use super::{Failure, Places, print};
+use crate::ordered::CertificateStatus;
 use crate::status::{Request, SessionState, Status};
 
 /// For the running agent to answer.
@@ -70,8 +71,29 @@ fn lines(status: &Status) -> Vec<String> {
         };
         lines.push(format!("hostname {}: {state}", hostname.hostname));
     }
+    lines.extend(status.certificates.iter().map(certificate));
     for service in &status.services {
         lines.push(format!("service {}: {}", service.name, service.origin));
     }
     lines
+}
+
+/// Who issued it and how long it counts, or why there is none.
+fn certificate(certificate: &CertificateStatus) -> String {
+    let CertificateStatus { hostname, issuer, not_after, late, error, .. } = certificate;
+    let standing = match (issuer, not_after) {
+        (Some(issuer), Some(not_after)) => {
+            let days = (not_after - unix_now()) / 86_400;
+            let late = if *late { ", and should have been renewed" } else { "" };
+            format!("of {issuer}, for {days} days{late}")
+        }
+        _ => "none yet".to_owned(),
+    };
+    let error = error.as_ref().map_or(String::new(), |error| format!("; the last order failed: {error}"));
+    format!("certificate {hostname}: {standing}{error}")
+}
+
+fn unix_now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

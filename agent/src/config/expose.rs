@@ -7,13 +7,26 @@ use process::document::{Problems, Spanned, Table};
 use protocol::control::{Expose, HeaderEdit, HeaderRule, Route, Timeouts};
 use protocol::field;
 use protocol::hostname::HostnamePattern;
+use protocol::hsts::Hsts;
 use protocol::id::ServiceName;
 use protocol::limits;
 use protocol::path::PathPattern;
 
 use super::hsts;
 use super::read::Names;
+use super::sealed::{self, Tls};
 use super::validated::{FieldName, Network, Upgrade};
+
+/// What only a relay can do that sees requests.
+#[derive(Debug, Default)]
+struct Opened {
+    routes: Vec<Route>,
+    response_headers: HeaderEdit,
+    headers: Vec<HeaderRule>,
+    max_body: Option<u64>,
+    upgrades: Option<Vec<String>>,
+    hsts: Option<Hsts>,
+}
 
 /// WebSockets are never cut sooner when idle.
 const SHORTEST_UPGRADE_IDLE: Duration = Duration::from_secs(3600);
@@ -36,28 +49,43 @@ fn expose(
     seen: &mut Vec<Spanned<HostnamePattern>>,
 ) -> Option<Expose> {
     let hostname = table.required_parsed::<HostnamePattern>("hostname");
-    let routes = routes(&mut table, names);
-    let response_headers =
-        table.table("response_headers").map(|mut table| edit(&mut table)).unwrap_or_default();
-    let headers = rules(&mut table);
-    let max_body = table.byte_size("max_body").map(Spanned::into_inner);
     let allow_from = table.parsed_list::<Network>("allow_from").map(Spanned::into_inner).unwrap_or_default();
-    let timeouts = table.table("timeouts").map(timeouts).unwrap_or_default();
-    let upgrades = upgrades(&mut table);
-    let hsts = hsts::read(&mut table, &response_headers, &headers);
+    let tls = sealed::tls(&mut table);
+    let (opened, sealed) = match tls {
+        Tls::Relay => (opened(&mut table, names), None),
+        Tls::Sealed(end) => (Opened::default(), sealed::read(&mut table, end, hostname.as_ref(), names)),
+        Tls::Mistaken => {
+            sealed::pass_over(&mut table);
+            (Opened::default(), None)
+        }
+    };
+    let timeouts = table.table("timeouts").map(|table| timeouts(table, tls)).unwrap_or_default();
     let hostname = hostname?;
     unique(&hostname, seen, table.problems(), "hostname");
     Some(Expose {
         hostname: hostname.into_inner(),
-        routes,
-        response_headers,
-        headers,
-        max_body,
+        routes: opened.routes,
+        sealed,
+        response_headers: opened.response_headers,
+        headers: opened.headers,
+        max_body: opened.max_body,
         allow_from: allow_from.iter().map(|network| network.value.to_string()).collect(),
         timeouts,
-        upgrades,
-        hsts,
+        upgrades: opened.upgrades,
+        hsts: opened.hsts,
     })
+}
+
+fn opened(table: &mut Table<'_>, names: &Names<'_>) -> Opened {
+    sealed::refuse_service(table);
+    let routes = routes(table, names);
+    let response_headers =
+        table.table("response_headers").map(|mut table| edit(&mut table)).unwrap_or_default();
+    let headers = rules(table);
+    let max_body = table.byte_size("max_body").map(Spanned::into_inner);
+    let upgrades = upgrades(table);
+    let hsts = hsts::read(table, &response_headers, &headers);
+    Opened { routes, response_headers, headers, max_body, upgrades, hsts }
 }
 
 /// Reports a value that stood further up already.
@@ -95,7 +123,7 @@ fn routes(table: &mut Table<'_>, names: &Names<'_>) -> Vec<Route> {
             unique(path, &mut seen, problems, "path");
         }
         if let Some(service) = &service {
-            names.check(service);
+            names.check_routable(service);
         }
         if let (Some(path), Some(service)) = (path, service) {
             routes.push(Route { path: path.into_inner(), service: service.into_inner() });
@@ -161,10 +189,20 @@ fn upgrades(table: &mut Table<'_>) -> Option<Vec<String>> {
     Some(named.into_inner().into_iter().map(|upgrade| upgrade.into_inner().0).collect())
 }
 
-fn timeouts(mut table: Table<'_>) -> Timeouts {
+fn timeouts(mut table: Table<'_>, tls: Tls) -> Timeouts {
     let first_byte = table.duration("first_byte");
     let idle = table.duration("idle");
     let upgrade_idle = table.duration("upgrade_idle");
+    if matches!(tls, Tls::Sealed(_)) {
+        for timeout in [&first_byte, &upgrade_idle].into_iter().flatten() {
+            let message = "the relay sees no requests of this hostname, whose TLS does not end there";
+            table.problems().add_with_hint(
+                timeout,
+                message,
+                "`idle` is what cuts a connection that stands still",
+            );
+        }
+    }
     for timeout in [&first_byte, &idle].into_iter().flatten() {
         at_least(timeout, Duration::from_secs(1), "1s", table.problems());
     }

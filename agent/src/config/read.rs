@@ -6,6 +6,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use acme::settings::{ChallengeKind, Settings};
 use process::document::{self, Place, Problems, Rejected, Spanned, Table};
 use protocol::control::Message as _;
 use protocol::id::ServiceName;
@@ -30,6 +31,9 @@ pub(crate) fn read(name: &str, text: &str, files: ReadFile<'_>) -> Result<Config
 /// Names that a route may use, also where the service itself has a mistake: it is reported once.
 pub(super) struct Names<'d> {
     declared: Vec<String>,
+    services: &'d BTreeMap<ServiceName, ServiceConfig>,
+    /// Whether the file says how certificates are ordered.
+    pub(super) has_acme: bool,
     problems: &'d Problems,
 }
 
@@ -47,6 +51,19 @@ impl Names<'_> {
         };
         self.problems.add_with_hint(service, message, hint);
     }
+
+    /// The same for one that a route leads to.
+    pub(super) fn check_routable(&self, service: &Spanned<ServiceName>) {
+        self.check(service);
+        if let Some(Err(error)) = self.target(&service.value).map(Target::check_routable) {
+            self.problems.add_with_hint(service, error.to_string(), error.hint());
+        }
+    }
+
+    /// Where it is, unless the service itself has a mistake.
+    pub(super) fn target(&self, service: &ServiceName) -> Option<&Target> {
+        self.services.get(service).map(ServiceConfig::target)
+    }
 }
 
 fn decode(root: &mut Table<'_>, files: ReadFile<'_>) -> Config {
@@ -55,10 +72,12 @@ fn decode(root: &mut Table<'_>, files: ReadFile<'_>) -> Config {
     let tables = root.named_tables("service");
     let declared = tables.iter().map(|(name, _)| name.value.clone()).collect();
     let services = tables.into_iter().filter_map(|(name, table)| service(&name, table, files)).collect();
-    let names = Names { declared, problems };
+    let has_acme = root.contains("acme");
+    let names = Names { declared, services: &services, has_acme, problems };
     let expose = expose::read(root.tables("expose"), &names, problems);
     let private = root.tables("private").into_iter().filter_map(|table| private(table, &names)).collect();
-    let config = Config { relay, services, expose, private };
+    let acme = root.table("acme").map(|mut table| Settings::read(&mut table, &[ChallengeKind::TlsAlpn]));
+    let config = Config { relay, services, expose, private, acme };
     check_size(&config, problems);
     config
 }

@@ -1,4 +1,5 @@
-//! Where a service is: `http://127.0.0.1:3000`, `https://nas.local`, `h2c://127.0.0.1:50051`, `unix:/run/app.sock`.
+//! Where a service is: `http://127.0.0.1:3000`, `https://nas.local`, `h2c://127.0.0.1:50051`, `tcp://127.0.0.1:22`,
+//! `unix:/run/app.sock`.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,7 +12,7 @@ use crate::authority::{Authority, AuthorityError};
 /// Why a text is no origin.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
-    #[error("an origin begins with `http://`, `https://`, `h2c://` or `unix:/`")]
+    #[error("an origin begins with `http://`, `https://`, `h2c://`, `tcp://` or `unix:/`")]
     Scheme,
     #[error("an origin is a scheme, a host and a port; requests bring their own path")]
     Path,
@@ -25,30 +26,62 @@ pub enum TargetError {
     Authority(AuthorityError),
 }
 
+/// No route can lead to this origin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a `tcp://` origin speaks no HTTP that could be routed")]
+pub struct NotRoutable;
+
+impl NotRoutable {
+    /// The way out.
+    #[must_use]
+    pub fn hint(self) -> &'static str {
+        "write `http://` where it does, or expose it with `tls = \"passthrough\"`"
+    }
+}
+
 /// The local address of a service, and what is spoken there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     Http(Authority),
     Https(Authority),
     H2c(Authority),
+    /// Bytes of whatever kind.
+    Tcp(Authority),
     Unix(PathBuf),
 }
 
 impl Target {
-    /// What the relay is told to speak through the stream.
+    /// The HTTP that is spoken there; none where it is no HTTP.
+    #[must_use]
+    pub fn http(&self) -> Option<ServiceProtocol> {
+        match self {
+            Self::Http(_) | Self::Https(_) | Self::Unix(_) => Some(ServiceProtocol::Http1),
+            Self::H2c(_) => Some(ServiceProtocol::H2c),
+            Self::Tcp(_) => None,
+        }
+    }
+
+    /// What the relay is told to speak through the stream. Where it is no HTTP no route leads there, and the relay never
+    /// speaks.
     #[must_use]
     pub fn protocol(&self) -> ServiceProtocol {
-        match self {
-            Self::Http(_) | Self::Https(_) | Self::Unix(_) => ServiceProtocol::Http1,
-            Self::H2c(_) => ServiceProtocol::H2c,
-        }
+        self.http().unwrap_or_default()
+    }
+
+    /// Whether a route may lead there.
+    ///
+    /// # Errors
+    ///
+    /// Where no HTTP is spoken there.
+    pub fn check_routable(&self) -> Result<(), NotRoutable> {
+        self.http().map(|_| ()).ok_or(NotRoutable)
     }
 
     #[must_use]
     pub fn is_tls(&self) -> bool {
         match self {
             Self::Https(_) => true,
-            Self::Http(_) | Self::H2c(_) | Self::Unix(_) => false,
+            Self::Http(_) | Self::H2c(_) | Self::Tcp(_) | Self::Unix(_) => false,
         }
     }
 }
@@ -65,12 +98,20 @@ impl FromStr for Target {
             "http" => authority(rest, 80).map(Self::Http),
             "https" => authority(rest, 443).map(Self::Https),
             "h2c" => authority(rest, 80).map(Self::H2c),
+            "tcp" => parsed(rest, Authority::parse_with_port).map(Self::Tcp),
             _ => Err(TargetError::Scheme),
         }
     }
 }
 
 fn authority(text: &str, default_port: u16) -> Result<Authority, TargetError> {
+    parsed(text, |text| Authority::parse(text, default_port))
+}
+
+fn parsed(
+    text: &str,
+    parse: impl FnOnce(&str) -> Result<Authority, AuthorityError>,
+) -> Result<Authority, TargetError> {
     let text = text.strip_suffix('/').unwrap_or(text);
     if text.contains('@') {
         return Err(TargetError::User);
@@ -78,7 +119,7 @@ fn authority(text: &str, default_port: u16) -> Result<Authority, TargetError> {
     if text.contains(['/', '?', '#']) {
         return Err(TargetError::Path);
     }
-    Authority::parse(text, default_port).map_err(TargetError::Authority)
+    parse(text).map_err(TargetError::Authority)
 }
 
 fn socket(path: &str) -> Result<Target, TargetError> {
@@ -99,6 +140,7 @@ impl fmt::Display for Target {
             Self::Http(authority) => write!(f, "http://{authority}"),
             Self::Https(authority) => write!(f, "https://{authority}"),
             Self::H2c(authority) => write!(f, "h2c://{authority}"),
+            Self::Tcp(authority) => write!(f, "tcp://{authority}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -118,10 +160,14 @@ mod tests {
         assert_eq!(shown("http://localhost/"), "http://localhost:80");
         assert_eq!(shown("HTTPS://nas.local"), "https://nas.local:443");
         assert_eq!(shown("h2c://[::1]:50051"), "h2c://[::1]:50051");
+        assert_eq!(shown("tcp://localhost:22"), "tcp://localhost:22");
         assert_eq!(shown("unix:/run/app.sock"), "unix:/run/app.sock");
         assert_eq!(shown("unix:///run/app.sock"), "unix:/run/app.sock");
         assert_eq!("h2c://a".parse::<Target>().unwrap().protocol(), ServiceProtocol::H2c);
         assert_eq!("https://a".parse::<Target>().unwrap().protocol(), ServiceProtocol::Http1);
+        let raw = "tcp://a:1".parse::<Target>().unwrap();
+        assert_eq!((raw.protocol(), raw.http()), (ServiceProtocol::Http1, None));
+        assert_eq!(raw.check_routable(), Err(NotRoutable));
     }
 
     #[test]
@@ -132,6 +178,7 @@ mod tests {
         assert_eq!(error("http://a/admin"), TargetError::Path);
         assert_eq!(error("http://a?x"), TargetError::Path);
         assert_eq!(error("http://u:p@a"), TargetError::User);
+        assert_eq!(error("tcp://a"), TargetError::Authority(AuthorityError::NoPort));
         assert_eq!(error("unix:app.sock"), TargetError::Socket);
         assert!(matches!(error("http://a:0"), TargetError::Authority(AuthorityError::Port(_))));
         assert!(matches!(error("http://"), TargetError::Authority(AuthorityError::Empty)));

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use process::document::Rejected;
-use protocol::control::ServiceProtocol;
+use protocol::control::{Sealed, ServiceProtocol, TlsEnd};
 
 use super::*;
 
@@ -35,7 +35,7 @@ service = "dashboard"
 allow = ["role:operator"]
 "#;
 
-fn read_text(text: &str) -> Result<Config, Rejected> {
+pub(super) fn read_text(text: &str) -> Result<Config, Rejected> {
     let files = |path: &Path| match path.to_str() {
         Some("empty.pem") => Ok(b"nothing here".to_vec()),
         _ => Err(io::Error::other("no such file")),
@@ -128,6 +128,112 @@ fn each_mistake_about_connections_and_browsers_is_located() {
     }
     let version = mistakes(&EDGE.replace("v2", "v3"));
     assert_eq!(version, [(Some(4), "expected `v1` or `v2`".to_owned())]);
+}
+
+const SEALED: &str = r#"
+[service.web]
+origin = "http://127.0.0.1:3000"
+[service.vault]
+origin = "tcp://127.0.0.1:8200"
+[service.nas]
+origin = "https://127.0.0.1:5001"
+[[expose]]
+hostname = "HOSTNAME"
+"#;
+
+fn sealed(hostname: &str, more: &str) -> String {
+    format!("{}{more}\n", SEALED.replace("HOSTNAME", hostname))
+}
+
+#[test]
+fn a_sealed_hostname_is_told_without_routes() {
+    let told = |hostname, more: &str| read_text(&sealed(hostname, more)).unwrap();
+    let config = told(
+        "vault.example.com",
+        "tls = \"passthrough\"\nservice = \"vault\"\nallow_from = [\"192.0.2.0/24\"]\ntimeouts = { idle = \"60s\" }",
+    );
+    let register = config.register(1);
+    assert!(
+        register.services.iter().any(|service| {
+            service.name.as_str() == "vault" && service.protocol == ServiceProtocol::Http1
+        })
+    );
+    let expose = &register.expose[0];
+    let wanted = Sealed { service: "vault".parse().unwrap(), end: TlsEnd::Origin };
+    assert_eq!((expose.routes.len(), expose.sealed.as_ref()), (0, Some(&wanted)));
+    assert_eq!((expose.allow_from[0].as_str(), expose.timeouts.idle_ms), ("192.0.2.0/24", Some(60_000)));
+    assert_eq!(config.ends_tls_for().count(), 0);
+
+    for service in ["web", "vault", "nas"] {
+        let config = told("home.example.com", &format!("tls = \"agent\"\nservice = \"{service}\""));
+        assert_eq!(config.register(1).expose[0].sealed.as_ref().unwrap().end, TlsEnd::Agent);
+        assert_eq!(config.ends_tls_for().collect::<Vec<_>>(), ["home.example.com".parse().unwrap()]);
+    }
+    told("*.example.com", "tls = \"passthrough\"\nservice = \"nas\"");
+    let plain = told("a.example.com", "tls = \"relay\"\nroutes = [{ path = \"/*\", service = \"nas\" }]");
+    assert_eq!(plain.register(1).expose[0].sealed, None);
+}
+
+#[test]
+fn each_mistake_about_sealed_hostnames_is_located() {
+    let passed = "tls = \"passthrough\"\nservice = \"vault\"\n";
+    let not_for = |key: &str| format!("`{key}` is not for hostnames whose TLS does not end at the relay");
+    let cases = [
+        ("tls = \"origin\"", "expected `relay`, `passthrough` or `agent`".to_owned()),
+        (
+            "tls = \"passthrough\"\nservice = \"web\"",
+            "`http://127.0.0.1:3000` would have to end TLS".to_owned(),
+        ),
+        ("tls = \"agent\"\nservice = \"valt\"", "there is no service `valt`".to_owned()),
+        (
+            "routes = [{ path = \"/*\", service = \"vault\" }]",
+            "a `tcp://` origin speaks no HTTP that could be routed".to_owned(),
+        ),
+        (
+            "routes = [{ path = \"/*\", service = \"web\" }]\nservice = \"web\"",
+            "`service` is for hostnames whose TLS does not end at the relay".to_owned(),
+        ),
+        (&format!("{passed}routes = [{{ path = \"/*\", service = \"vault\" }}]"), not_for("routes")),
+        (&format!("{passed}response_headers = {{ remove = [\"Server\"] }}"), not_for("response_headers")),
+        (&format!("{passed}headers = [{{ paths = [\"/\"], set = {{ A = \"b\" }} }}]"), not_for("headers")),
+        (&format!("{passed}max_body = \"1m\""), not_for("max_body")),
+        (&format!("{passed}upgrades = [\"websocket\"]"), not_for("upgrades")),
+        (&format!("{passed}hsts = \"1d\""), not_for("hsts")),
+        (&format!("{passed}hsts = {{ max_age = \"1d\", preload = false }}"), not_for("hsts")),
+        (
+            &format!("{passed}timeouts = {{ idle = \"5s\", first_byte = \"5s\" }}"),
+            "the relay sees no requests of this hostname".to_owned(),
+        ),
+        (&format!("{passed}colour = \"red\""), "unknown key `colour`".to_owned()),
+    ];
+    for (lines, message) in cases {
+        let text = sealed("a.example.com", lines);
+        let found = mistakes(&text);
+        assert!(found[0].1.starts_with(&message), "{lines}: {found:?}");
+        // On the last line, and nothing else.
+        assert_eq!((found.len(), found[0].0), (1, Some(text.lines().count())), "{lines}: {found:?}");
+    }
+}
+
+#[test]
+fn every_mistake_about_sealed_hostnames_is_reported_in_one_run_with_its_way_out() {
+    let text = sealed(
+        "*.example.com",
+        "tls = \"agent\"\nroutes = []\nhsts = \"1d\"\nmax_body = \"1m\"\ntimeouts = { upgrade_idle = \"2h\" }",
+    );
+    let rejected = read_text(&text).unwrap_err();
+    assert_eq!(rejected.mistakes().len(), 6, "{rejected}");
+    let report = rejected.to_string();
+    for said in [
+        "this agent cannot get a certificate for a wildcard",
+        "missing key `service` in `expose` number 1",
+        "the relay forwards ciphertext and sees no paths: name one `service`",
+        "let the origin send `Strict-Transport-Security`",
+        "let the origin limit them",
+        "`idle` is what cuts a connection that stands still",
+    ] {
+        assert!(report.contains(said), "{said}\n{report}");
+    }
 }
 
 #[test]

@@ -4,17 +4,20 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use acme::settings::Settings;
 use ipnet::IpNet;
-use protocol::control::{Expose, Register, Service};
+use protocol::control::{Expose, Register, Service, TlsEnd};
 use protocol::field::{self, FieldError};
-use protocol::hostname::HostnamePattern;
+use protocol::hostname::{Hostname, HostnamePattern};
 use protocol::id::{PeerName, ServiceName};
 use protocol::upgrade::{self, UpgradeError};
 use rustls::RootCertStore;
 
+use super::reach::Reach;
 use super::target::Target;
 use crate::authority::RelayAddress;
 
@@ -25,6 +28,7 @@ pub struct Config {
     pub(super) services: BTreeMap<ServiceName, ServiceConfig>,
     pub(super) expose: Vec<Expose>,
     pub(super) private: Vec<Private>,
+    pub(super) acme: Option<Settings>,
 }
 
 /// A service's origin.
@@ -70,6 +74,11 @@ pub enum Allow {
 }
 
 impl Config {
+    /// The same with the CA's files taken from a folder.
+    pub(super) fn below(self, folder: &Path) -> Self {
+        Self { acme: self.acme.map(|acme| acme.below(folder)), ..self }
+    }
+
     /// The relay, where the file names one.
     #[must_use]
     pub fn relay(&self) -> Option<&RelayAddress> {
@@ -84,6 +93,26 @@ impl Config {
     #[must_use]
     pub fn hostnames(&self) -> impl ExactSizeIterator<Item = &HostnamePattern> {
         self.expose.iter().map(|expose| &expose.hostname)
+    }
+
+    /// How this agent orders certificates, if it does.
+    #[must_use]
+    pub fn acme(&self) -> Option<&Settings> {
+        self.acme.as_ref()
+    }
+
+    /// The hostnames for which this agent needs a certificate: it ends the TLS of their visitors.
+    pub fn ends_tls_for(&self) -> impl Iterator<Item = Hostname> {
+        let ends_here =
+            |expose: &&Expose| expose.sealed.as_ref().is_some_and(|sealed| sealed.end == TlsEnd::Agent);
+        // None of them is a wildcard.
+        self.expose.iter().filter(ends_here).filter_map(|expose| expose.hostname.exact())
+    }
+
+    /// The ways on which streams may come to a service.
+    #[must_use]
+    pub fn reach(&self, service: &ServiceName) -> Reach {
+        Reach::of(service, &self.expose)
     }
 
     #[must_use]

@@ -101,8 +101,8 @@ async fn tls_by_what_is_trusted() {
 
 fn introducing(target: &str, version: ProxyProtocol) -> Origin {
     let plain = origin(target, OriginTrust::DangerousAnyCertificate);
-    let (target, tls) = (plain.target.clone(), plain.tls.clone());
-    Origin { target, tls, proxy_protocol: Some(version) }
+    let (target, tls, reach) = (plain.target.clone(), plain.tls.clone(), plain.reach.clone());
+    Origin { target, tls, proxy_protocol: Some(version), reach }
 }
 
 async fn first_line(stream: impl tokio::io::AsyncRead + Unpin) -> String {
@@ -125,6 +125,24 @@ async fn the_visitor_comes_first_also_before_tls() {
         let (line, connected) = tokio::join!(hear, origin.connect(visitor()));
         assert_eq!(line, format!("PROXY TCP4 192.0.2.7 127.0.0.1 50000 {port}\r\n"), "{scheme}");
         assert_eq!(connected.is_ok(), scheme != "https");
+    }
+}
+
+#[tokio::test]
+async fn a_visitor_who_brings_tls_along_finds_the_bare_connection_behind_the_header() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    for scheme in ["https", "tcp"] {
+        let origin = introducing(&format!("{scheme}://127.0.0.1:{port}"), ProxyProtocol::V1);
+        let mut bare = origin.connect_bare(visitor()).await.unwrap();
+        let OriginStream::Tcp(tcp) = &mut bare else { panic!("TLS of our own") };
+        tcp.write_all(b"\x16\x03\x01").await.unwrap();
+        bare.settle();
+        drop(bare);
+        let mut heard = Vec::new();
+        listener.accept().await.unwrap().0.read_to_end(&mut heard).await.unwrap();
+        let header = format!("PROXY TCP4 192.0.2.7 127.0.0.1 50000 {port}\r\n");
+        assert_eq!(heard, [header.as_bytes(), b"\x16\x03\x01"].concat(), "{scheme}");
     }
 }
 

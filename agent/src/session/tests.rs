@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::*;
 use crate::config::{OriginTrust, of_command_line};
 use crate::offer::Offer;
-use crate::testing::{FakeRelay, key};
+use crate::testing::{FakeRelay, key, no_certificates};
 
 fn credentials(relay: &FakeRelay) -> Credentials {
     Credentials {
@@ -35,7 +35,7 @@ fn header(service: &str) -> Vec<u8> {
 fn header_of(service: &str, alone: bool) -> Vec<u8> {
     let service = service.parse().unwrap();
     let visitor = "192.0.2.1:1".parse().unwrap();
-    StreamHeader { service, visitor, request: RequestId::from_bytes([1; 16]), alone }.encode()
+    StreamHeader { service, visitor, request: RequestId::from_bytes([1; 16]), alone, sealed: None }.encode()
 }
 
 /// Waits for a condition that is about to come true.
@@ -57,7 +57,7 @@ async fn a_session_registers_serves_follows_changes_and_withdraws() {
     let (board, stop) = (Board::default(), CancellationToken::new());
     let agent = async {
         let session = Session::establish(&credentials(&relay)).await.unwrap();
-        session.run(&offers, &board, &stop).await
+        session.run(&offers, &no_certificates(), &board, &stop).await
     };
     let test = async {
         let (hello, mut control) = relay.admit().await;
@@ -109,14 +109,17 @@ async fn an_origin_that_is_told_visitors_gets_no_stream_that_others_may_share() 
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let file = folder.path().join("agent.toml");
-    let text = format!("[service.web]\norigin = \"http://{address}\"\nproxy_protocol = \"v1\"\n");
+    let text = format!(
+        "[service.web]\norigin = \"http://{address}\"\nproxy_protocol = \"v1\"\n\
+         [[expose]]\nhostname = \"a.example\"\nroutes = [{{ path = \"/*\", service = \"web\" }}]\n"
+    );
     std::fs::write(&file, text).unwrap();
     let offer = Offer::new(crate::config::load(&file).unwrap()).unwrap();
     let (_change, offers) = watch::channel(Arc::new(offer));
     let (board, stop) = (Board::default(), CancellationToken::new());
     let agent = async {
         let session = Session::establish(&credentials(&relay)).await.unwrap();
-        session.run(&offers, &board, &stop).await
+        session.run(&offers, &no_certificates(), &board, &stop).await
     };
     let test = async {
         let (_, mut control) = relay.admit().await;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use quinn::{Connection, ReadToEndError, RecvStream, SendStream};
+use quinn::{Connection, ReadError, ReadToEndError, RecvStream, SendStream};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -39,7 +39,7 @@ async fn bed() -> Bed {
     send.write_all(b">").await.unwrap();
     let (to_relay, from_relay) = tunnel.connection().accept_bi().await.unwrap();
     let mut splices = JoinSet::new();
-    splices.spawn(splice(connected, ToRelay::new(to_relay, Arc::default()), FromRelay::new(from_relay)));
+    splices.spawn(splice(connected, Ends::new(to_relay, from_relay, Arc::default())));
     let mut bed = Bed { origin, send, recv, splice: splices, _tunnel: (relay, tunnel, connection) };
     assert_eq!(bed.origin.read_u8().await.unwrap(), b'>');
     bed

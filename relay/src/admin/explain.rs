@@ -1,11 +1,15 @@
 //! What would answer a URL, and why: `relay route explain`.
 
+use std::sync::Arc;
+
+use protocol::control::TlsEnd;
 use protocol::hostname::{Hostname, HostnameError};
 
 use crate::route::exposure::NoDecision;
 use crate::route::readings;
-use crate::route::table::Lookup;
+use crate::route::table::{Lookup, Serving};
 use crate::tunnel::registry::Routes;
+use crate::tunnel::session::Session;
 
 /// Why a text is no URL to explain.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +35,16 @@ pub(crate) fn explain(routes: &Routes, url: &str) -> Result<Vec<String>, Explain
         }
         Lookup::Served(servers) => servers,
     };
+    if routes.is_sealed(&hostname) {
+        let sealed = |serving: &Arc<Serving<Arc<Session>>>| {
+            let target = serving.exposure.sealed()?;
+            let end = if target.sealed == Some(TlsEnd::Agent) { "the agent" } else { "the origin" };
+            let (peer, service) = (&serving.session.peer, &target.service);
+            Some(format!("{peer}: sealed, TLS ends at {end} -> service `{service}`, whatever the path"))
+        };
+        lines.extend(servers.in_turn().filter_map(sealed));
+        return Ok(lines);
+    }
     lines.push(format!("path: {path}{}", read_as(&path)));
     for serving in servers.in_turn() {
         let (peer, exposure) = (&serving.session.peer, &serving.exposure);

@@ -50,6 +50,12 @@ pub(super) enum Command {
     /// See who changed what
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Hand out the root of the internal CA
+    #[command(subcommand)]
+    Ca(CaCommand),
+    /// See and renew certificates
+    #[command(subcommand)]
+    Cert(CertCommand),
     /// Print what the running relay has counted, as Prometheus reads it
     Metrics,
     /// Print a completion script
@@ -136,6 +142,18 @@ pub(super) enum RouteCommand {
 }
 
 #[derive(Debug, Subcommand)]
+pub(super) enum CertCommand {
+    /// List certificates: where they are from, how long they count, what is next, what went wrong
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Order a certificate anew at once; the old one is shown until the new one is there
+    Renew { hostname: HostnamePattern },
+}
+
+#[derive(Debug, Subcommand)]
 pub(super) enum AuditCommand {
     /// List changes, the latest first
     List {
@@ -145,6 +163,16 @@ pub(super) enum AuditCommand {
         /// Print JSON
         #[arg(long)]
         json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum CaCommand {
+    /// Print the root alone, as PEM, for devices that are to trust it; no relay has to run
+    Export {
+        /// Print its SHA-256 fingerprint instead, to compare on such a device
+        #[arg(long)]
+        fingerprint: bool,
     },
 }
 

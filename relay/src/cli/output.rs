@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::CommandError;
 use crate::admin::{Answer, AuditRow, PeerRow, PendingRow, Request, RouteRow, Status, TokenRow};
+use crate::certificates::CertRow;
 
 /// Prints an answer to standard output.
 pub(super) fn show(request: &Request, answer: Answer, json: bool) -> Result<(), CommandError> {
@@ -30,6 +31,7 @@ fn as_json(answer: Answer) -> Result<String, CommandError> {
         }
         Answer::Routes(rows) => pretty(&rows),
         Answer::Audit(rows) => pretty(&rows),
+        Answer::Certs(rows) => pretty(&rows),
         Answer::Peer(_)
         | Answer::Explanation(_)
         | Answer::Metrics(_)
@@ -52,6 +54,7 @@ fn as_text(request: &Request, answer: Answer) -> String {
         Answer::Routes(rows) => routes_text(&rows),
         Answer::Explanation(lines) => lines.join("\n"),
         Answer::Audit(rows) => audit_text(&rows),
+        Answer::Certs(rows) => certs_text(&rows),
         Answer::Metrics(text) => text.trim_end().to_owned(),
         Answer::Done | Answer::Failed { .. } => String::new(),
     }
@@ -150,6 +153,34 @@ fn audit_text(entries: &[AuditRow]) -> String {
         rows.add_row([&moment(entry.at), &entry.actor, &entry.action, &entry.subject]);
     }
     trimmed(&rows)
+}
+
+fn certs_text(certs: &[CertRow]) -> String {
+    let mut rows = table(&["NAME", "STATE", "SOURCE", "ISSUER", "EXPIRES", "NEXT"]);
+    for cert in certs {
+        let next = match (&cert.next, cert.next_at) {
+            (Some(next), Some(at)) => format!("{next} {}", moment(at)),
+            (Some(next), None) => next.clone(),
+            (None, _) => "-".into(),
+        };
+        rows.add_row([
+            cert.name.to_string(),
+            cert.state.as_str().into(),
+            cert.source.clone(),
+            cert.issuer.clone().unwrap_or_else(|| "-".into()),
+            cert.not_after.map_or("-".into(), moment),
+            next,
+        ]);
+    }
+    let errors = certs.iter().filter_map(|cert| {
+        let error = cert.error.as_ref()?;
+        Some(format!("\n{}: failed {}, the last time: {error}", cert.name, times(cert.failures)))
+    });
+    std::iter::once(trimmed(&rows)).chain(errors).collect::<Vec<_>>().join("\n")
+}
+
+fn times(count: u32) -> String {
+    if count == 1 { "once".into() } else { format!("{count} times in a row") }
 }
 
 fn list<T: ToString>(items: &[T]) -> String {

@@ -10,6 +10,8 @@ use process::logging::LogFormat;
 use protocol::hostname::Hostname;
 
 use super::access_log::{AccessLog, Output};
+use super::acme::Acme;
+use super::internal_ca::InternalCa;
 use super::limits::Limits;
 use super::visitor_certificates::VisitorCertificate;
 
@@ -23,7 +25,9 @@ pub(crate) struct Config {
     pub(crate) edge: Edge,
     pub(crate) certificates: Vec<CertificateFiles>,
     pub(crate) visitor_certificates: Vec<VisitorCertificate>,
-    pub(crate) internal_ca: bool,
+    /// How certificates are ordered, if they are.
+    pub(crate) acme: Option<Acme>,
+    pub(crate) internal_ca: InternalCa,
     pub(crate) log_format: LogFormat,
     pub(crate) access_log: AccessLog,
     /// Where numbers can be read.
@@ -44,6 +48,7 @@ impl Config {
         for rule in &mut self.visitor_certificates {
             rule.ca_file = folder.join(&rule.ca_file);
         }
+        self.acme = self.acme.map(|acme| acme.below(folder));
         if let Output::File(file) = &mut self.access_log.output {
             *file = folder.join(&file);
         }

@@ -123,7 +123,7 @@ mod tests {
             assert!(waiting.await.is_err());
         }
         assert!(admission.place_now().is_err());
-        let shown = metrics.text(Standing { sessions: 0, peers: 0 });
+        let shown = metrics.text(&Standing::default());
         assert!(shown.contains("_refused_total{reason=\"all-limit\"} 2\n"), "{shown}");
         places.pop();
         assert!(admission.place().await.is_some() && admission.place_now().is_ok());

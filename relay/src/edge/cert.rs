@@ -1,10 +1,14 @@
-//! Which certificate a visitor is shown: a file that the owner gave, else one of the internal CA, else none.
+//! Which certificate a visitor is shown: a file that the owner gave, else one that was ordered, else one of the internal
+//! CA, else none.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use acme::certificate::Facts;
+use acme::shelf::Shelf;
 use arc_swap::ArcSwap;
 use protocol::hostname::{Hostname, HostnamePattern};
 use rustls::crypto::aws_lc_rs;
@@ -106,6 +110,16 @@ impl FileCertificates {
         if errors.is_empty() { Ok(Self(all)) } else { Err(errors) }
     }
 
+    /// Whether one of them is for all of this.
+    fn cover(&self, name: &HostnamePattern) -> bool {
+        self.covering(name).is_some()
+    }
+
+    fn covering(&self, name: &HostnamePattern) -> Option<Arc<CertifiedKey>> {
+        let wildcard = || self.0.get(&name.exact()?.wildcard()?);
+        self.0.get(name).or_else(wildcard).cloned()
+    }
+
     fn find(&self, hostname: &Hostname) -> Option<Arc<CertifiedKey>> {
         let exact = self.0.get(&HostnamePattern::from(hostname.clone()));
         exact.or_else(|| self.0.get(&hostname.wildcard()?)).cloned()
@@ -128,18 +142,45 @@ fn names(path: &Path, chain: &[CertificateDer<'_>]) -> Result<Vec<HostnamePatter
 /// The hostname or wildcard that was granted or is served and that this name belongs to.
 pub(crate) type Owner = dyn Fn(&Hostname) -> Option<HostnamePattern> + Send + Sync;
 
+/// Whether TLS for this name ends elsewhere, so that there must be no certificate for it here.
+pub(crate) type Sealed = dyn Fn(&Hostname) -> bool + Send + Sync;
+
+/// How long a handshake waits for the first certificate of its name; the handshake has ten seconds in all.
+const FIRST_CERTIFICATE: Duration = Duration::from_secs(7);
+
+/// Where certificates come from, the first choice first.
+#[derive(Debug, Default)]
+pub(crate) struct Sources {
+    pub(crate) files: FileCertificates,
+    pub(crate) ordered: Arc<Shelf>,
+    pub(crate) internal: Option<InternalCa>,
+}
+
+/// Where a name's certificate comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Source {
+    File(Facts),
+    Ordered(Facts),
+    Internal,
+    None,
+}
+
 /// Chooses by the name that the visitor asked for.
 pub(crate) struct Certificates {
     files: ArcSwap<FileCertificates>,
+    ordered: Arc<Shelf>,
     internal: Option<InternalCa>,
     owner: Box<Owner>,
+    sealed: Box<Sealed>,
     /// Names that visitors asked for in vain; no more than are granted.
     missing: Mutex<HashSet<HostnamePattern>>,
 }
 
 impl Certificates {
-    pub(crate) fn new(files: FileCertificates, internal: Option<InternalCa>, owner: Box<Owner>) -> Self {
-        Self { files: ArcSwap::from_pointee(files), internal, owner, missing: Mutex::default() }
+    pub(crate) fn new(sources: Sources, owner: Box<Owner>, sealed: Box<Sealed>) -> Self {
+        let Sources { files, ordered, internal } = sources;
+        let files = ArcSwap::from_pointee(files);
+        Self { files, ordered, internal, owner, sealed, missing: Mutex::default() }
     }
 
     /// Takes other files; connections that are open keep what they have.
@@ -148,11 +189,21 @@ impl Certificates {
         lock(&self.missing).clear();
     }
 
+    pub(crate) fn is_sealed(&self, hostname: &Hostname) -> bool {
+        (self.sealed)(hostname)
+    }
+
     pub(crate) fn find(&self, hostname: &Hostname) -> Option<Arc<CertifiedKey>> {
+        if self.is_sealed(hostname) {
+            return None;
+        }
         if let Some(found) = self.files.load().find(hostname) {
             return Some(found);
         }
         let owner = (self.owner)(hostname)?;
+        if let Some(found) = self.ordered.find(&owner) {
+            return Some(found);
+        }
         let internal = self.internal.as_ref().and_then(|internal| internal.certificate(&owner));
         if internal.is_none() {
             self.warn_of_missing(owner);
@@ -160,9 +211,60 @@ impl Certificates {
         internal
     }
 
+    /// The same, after a while where the first certificate of the name is on its way.
+    pub(crate) async fn find_or_wait(&self, hostname: &Hostname) -> Option<Arc<CertifiedKey>> {
+        if self.files.load().find(hostname).is_none()
+            && let Some(owner) = (self.owner)(hostname)
+        {
+            self.ordered.wait(&owner, FIRST_CERTIFICATE).await;
+        }
+        self.find(hostname)
+    }
+
+    /// Whether the owner gave a file for all of this.
+    pub(crate) fn has_file(&self, name: &HostnamePattern) -> bool {
+        self.files.load().cover(name)
+    }
+
+    /// The names that files are for.
+    pub(crate) fn named_in_files(&self) -> Vec<HostnamePattern> {
+        self.files.load().0.keys().cloned().collect()
+    }
+
+    /// Where the certificate for a name that is granted or served comes from.
+    pub(crate) fn source(&self, name: &HostnamePattern) -> Source {
+        if let Some(file) = self.files.load().covering(name) {
+            let facts = file.cert.first().and_then(|leaf| Facts::of(leaf).ok());
+            return facts.map_or(Source::None, Source::File);
+        }
+        if let Some(facts) = self.ordered.facts().remove(name) {
+            return Source::Ordered(facts);
+        }
+        let signs = self.internal.as_ref().is_some_and(|internal| internal.signs_for(name));
+        if signs { Source::Internal } else { Source::None }
+    }
+
+    /// Has the internal CA's root permit what it will have to sign for: whoever fetches the root after a grant has the one
+    /// that the first visitor needs.
+    pub(crate) fn expect(&self, mut granted: Vec<HostnamePattern>) {
+        let Some(internal) = &self.internal else { return };
+        let files = self.files.load();
+        granted.retain(|name| !files.cover(name));
+        internal.permit(&granted);
+    }
+
     /// Once for each name: the owner of the relay granted it, and no visitor gets past TLS.
     fn warn_of_missing(&self, hostname: HostnamePattern) {
-        if lock(&self.missing).insert(hostname.clone()) {
+        if !lock(&self.missing).insert(hostname.clone()) {
+            return;
+        }
+        if self.internal.as_ref().is_some_and(|internal| !internal.signs_for(&hostname)) {
+            tracing::warn!(
+                %hostname,
+                "visitors are turned away: this is in none of `internal_ca.domains`, and no certificate in `[[certificate]]` \
+                 names it"
+            );
+        } else {
             tracing::warn!(%hostname, "visitors are turned away: no certificate in `[[certificate]]` names this");
         }
     }

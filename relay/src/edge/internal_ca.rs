@@ -1,29 +1,38 @@
 //! A certificate authority of the relay's own, for hostnames that have no other certificate: tests, the demo, a network
-//! whose devices trust its root.
+//! whose devices trust its root. The [`root`] is good for the owner's names alone, the [`subtrees`] of the DNS that it
+//! permits.
 
-use std::collections::HashMap;
+mod root;
+mod subtrees;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use process::private_file::{self, PrivateFileError};
-use protocol::hostname::HostnamePattern;
-use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
-};
+use process::private_file::PrivateFileError;
+use protocol::hostname::{Hostname, HostnamePattern};
+use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair, KeyUsagePurpose};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::sign::CertifiedKey;
 use time::{Duration, OffsetDateTime};
 
+use self::root::Found;
+use self::subtrees::Subtrees;
 use crate::lock::lock;
 
-const ROOT_LIFETIME: Duration = Duration::days(3650);
+/// The root's file, in the relay's data folder.
+pub(crate) const ROOT_FILE: &str = "ca.pem";
+
 const LEAF_LIFETIME: Duration = Duration::days(7);
 /// A leaf is made anew when this much of its life is left.
 const LEAF_MARGIN: Duration = Duration::days(3);
 /// Clocks differ.
 const BACKDATE: Duration = Duration::hours(1);
+/// After a failure nothing is signed for so long: a disk that is full is not asked again for each visitor.
+const REST: Duration = Duration::seconds(5);
 
 /// Why there is no internal CA.
 #[derive(Debug, thiserror::Error)]
@@ -38,18 +47,55 @@ pub(crate) enum CaError {
     },
     #[error("`{}` is not text", .0.display())]
     NotText(PathBuf),
+    #[error("`{}` holds no certificate that can be understood", .0.display())]
+    Malformed(PathBuf),
+    #[error("the root in `{}` is not of the key beside it, or was made by another program", .0.display())]
+    Foreign(PathBuf),
     #[error("the internal CA cannot sign")]
     Sign(#[from] rcgen::Error),
     #[error("a certificate of the internal CA cannot be used")]
     Leaf(#[from] rustls::Error),
 }
 
-/// The CA and the leafs that it has made. There is one for each name that is granted or served, so their number is
-/// bounded by what the owner of the relay allowed.
+impl CaError {
+    /// The way out, where there is one.
+    pub(crate) fn hint(&self) -> Option<String> {
+        match self {
+            Self::File(error) => error.hint(),
+            Self::Malformed(path) | Self::Foreign(path) => Some(format!(
+                "move `{}` away: the next start makes a root of the key beside it",
+                path.display()
+            )),
+            Self::Root { .. } | Self::NotText(_) | Self::Sign(_) | Self::Leaf(_) => None,
+        }
+    }
+}
+
+/// The CA and the leafs that it has made. There is one for each name that is granted or served, so their number, and that
+/// of the names in the root, is bounded by what the owner of the relay allowed.
 #[derive(Debug)]
 pub(crate) struct InternalCa {
+    root_file: PathBuf,
     issuer: Issuer<'static, KeyPair>,
-    leafs: Mutex<HashMap<HostnamePattern, Leaf>>,
+    scope: Scope,
+    state: Mutex<State>,
+}
+
+/// Which names the root permits.
+#[derive(Debug)]
+enum Scope {
+    /// Those of `internal_ca.domains`.
+    Domains(Subtrees),
+    /// The relay's own, and all that were ever signed for.
+    Growing(Hostname),
+}
+
+#[derive(Debug)]
+struct State {
+    /// By the root on the disk; nothing where that is one of an earlier version, which the first name replaces.
+    permitted: Option<Subtrees>,
+    leafs: HashMap<HostnamePattern, Leaf>,
+    failed_at: Option<OffsetDateTime>,
 }
 
 #[derive(Debug)]
@@ -59,41 +105,118 @@ struct Leaf {
 }
 
 impl InternalCa {
-    /// The CA in this folder: `ca-key.pem` and, for everybody to trust, `ca.pem`. Made where it is missing.
-    pub(crate) fn open(folder: &Path) -> Result<Self, CaError> {
-        let (key_path, root_path) = (folder.join("ca-key.pem"), folder.join("ca.pem"));
-        if !key_path.exists() || !root_path.exists() {
-            create(&key_path, &root_path)?;
-        }
-        let key = private_file::read(&key_path)?;
-        let key = std::str::from_utf8(&key).map_err(|_| CaError::NotText(key_path))?;
-        let unreadable = |source| CaError::Root { path: root_path.clone(), source };
-        let root = std::fs::read_to_string(&root_path).map_err(unreadable)?;
-        let issuer = Issuer::from_ca_cert_pem(&root, KeyPair::from_pem(key)?)?;
-        Ok(Self { issuer, leafs: Mutex::default() })
+    /// The CA in this folder: `ca-key.pem` and, for everybody to trust, `ca.pem`. Made where it is missing. Without
+    /// `domains` it signs for every name, and its root permits the relay's own `name` and those.
+    pub(crate) fn open(
+        folder: &Path,
+        name: &Hostname,
+        domains: &BTreeSet<Hostname>,
+    ) -> Result<Self, CaError> {
+        let root_file = folder.join(ROOT_FILE);
+        let key = root::key(&folder.join("ca-key.pem"), &root_file)?;
+        let found = root::read(&root_file, &key)?;
+        let domains = Subtrees::new(domains.iter().cloned());
+        let scope = domains.map_or_else(|| Scope::Growing(name.clone()), Scope::Domains);
+        let state = State { permitted: None, leafs: HashMap::new(), failed_at: None };
+        let ca = Self { root_file, issuer: root::issuer(key), scope, state: Mutex::new(state) };
+        let permitted = ca.begin(found)?;
+        lock(&ca.state).permitted = permitted;
+        Ok(ca)
     }
 
-    /// A certificate for a name that is granted or served. A failure is logged: the visitor sees an alert.
+    /// What the root permits from the start, and writes one where there has to be another.
+    fn begin(&self, found: Found) -> Result<Option<Subtrees>, CaError> {
+        match (&self.scope, found) {
+            (Scope::Growing(_), Found::Unconstrained) => Ok(None),
+            (Scope::Growing(_), Found::Permitting(permitted)) => Ok(Some(permitted)),
+            (Scope::Growing(name), Found::Nothing) => {
+                self.make(name.clone().into(), &Found::Nothing).map(Some)
+            }
+            (Scope::Domains(domains), Found::Permitting(permitted)) if *domains == permitted => {
+                Ok(Some(permitted))
+            }
+            (Scope::Domains(domains), found) => self.make(domains.clone(), &found).map(Some),
+        }
+    }
+
+    /// Whether it signs for this name: for any, or for those in `internal_ca.domains`.
+    pub(crate) fn signs_for(&self, name: &HostnamePattern) -> bool {
+        match &self.scope {
+            Scope::Domains(domains) => domains.permit(name),
+            Scope::Growing(_) => true,
+        }
+    }
+
+    /// Has the root permit all of these names, before a visitor comes for one. A failure is logged.
+    pub(crate) fn permit(&self, names: &[HostnamePattern]) {
+        if let Err(error) = self.grow(&mut lock(&self.state), names) {
+            tracing::error!(
+                error = process::terminal::chain(&error),
+                "the internal CA's root cannot be renewed"
+            );
+        }
+    }
+
+    /// A certificate for a name that is granted or served; none where `internal_ca.domains` leaves it out. A failure is
+    /// logged: the visitor sees an alert.
     pub(crate) fn certificate(&self, name: &HostnamePattern) -> Option<Arc<CertifiedKey>> {
         let now = OffsetDateTime::now_utc();
-        let mut leafs = lock(&self.leafs);
-        if let Some(leaf) = leafs.get(name).filter(|leaf| now < leaf.renew_at) {
+        let mut state = lock(&self.state);
+        if let Some(leaf) = state.leafs.get(name).filter(|leaf| now < leaf.renew_at) {
             return Some(Arc::clone(&leaf.certificate));
         }
-        match self.sign(name, now) {
+        if !self.signs_for(name) || state.failed_at.is_some_and(|at| now - at < REST) {
+            return None;
+        }
+        let signed = self.grow(&mut state, std::slice::from_ref(name)).and_then(|()| self.sign(name, now));
+        match signed {
             Ok(certificate) => {
                 let leaf = Leaf {
                     certificate: Arc::clone(&certificate),
                     renew_at: now + LEAF_LIFETIME - LEAF_MARGIN,
                 };
-                leafs.insert(name.clone(), leaf);
+                state.leafs.insert(name.clone(), leaf);
                 Some(certificate)
             }
             Err(error) => {
+                state.failed_at = Some(now);
                 tracing::error!(%name, error = process::terminal::chain(&error), "no certificate");
                 None
             }
         }
+    }
+
+    /// The root is on the disk before a name that it did not permit is signed for.
+    fn grow(&self, state: &mut State, names: &[HostnamePattern]) -> Result<(), CaError> {
+        let Scope::Growing(own) = &self.scope else { return Ok(()) };
+        let (mut permitted, before) = match &state.permitted {
+            Some(permitted) if names.iter().all(|name| permitted.permit(name)) => return Ok(()),
+            Some(permitted) => (permitted.clone(), Found::Permitting(permitted.clone())),
+            None => (own.clone().into(), Found::Unconstrained),
+        };
+        names.iter().for_each(|name| permitted.add(name.domain()));
+        state.permitted = Some(self.make(permitted, &before)?);
+        Ok(())
+    }
+
+    /// Writes a root, and says who has to hear of it.
+    fn make(&self, permitted: Subtrees, before: &Found) -> Result<Subtrees, CaError> {
+        root::write(&self.root_file, &self.issuer, &permitted)?;
+        let file = self.root_file.display();
+        match before {
+            Found::Nothing => tracing::info!(%file, names = %permitted, "the internal CA's root is made"),
+            Found::Unconstrained => tracing::warn!(
+                %file, names = %permitted,
+                "the internal CA's root is good for these names alone now: put it in place of the old one, which is good \
+                 for every name, wherever that is installed"
+            ),
+            Found::Permitting(before) => tracing::warn!(
+                %file, names = %permitted, before = %before,
+                "the internal CA's root has changed: put it in place of the old one on devices that are to reach its new \
+                 names; elsewhere the old one will do"
+            ),
+        }
+        Ok(permitted)
     }
 
     fn sign(&self, name: &HostnamePattern, now: OffsetDateTime) -> Result<Arc<CertifiedKey>, CaError> {
@@ -123,25 +246,10 @@ fn leaf_params(name: &str, now: OffsetDateTime) -> Result<CertificateParams, rcg
     Ok(params)
 }
 
-/// The key is written first: a root whose key is missing is made anew, a key whose root is missing as well.
-fn create(key_path: &Path, root_path: &Path) -> Result<(), CaError> {
-    let now = OffsetDateTime::now_utc();
-    let key = KeyPair::generate()?;
-    let mut params = CertificateParams::default();
-    params.distinguished_name.push(DnType::CommonName, "Adit internal CA");
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    params.not_before = now - BACKDATE;
-    params.not_after = now + ROOT_LIFETIME;
-    let root = params.self_signed(&key)?;
-    private_file::write(key_path, key.serialize_pem().as_bytes())?;
-    Ok(private_file::write(root_path, root.pem().as_bytes())?)
-}
-
 /// A certificate that nobody signed: agents trust the relay's key, not this.
 pub(crate) fn self_signed(name: &str) -> Result<Arc<CertifiedKey>, CaError> {
     let key = KeyPair::generate()?;
     let mut params = leaf_params(name, OffsetDateTime::now_utc())?;
-    params.not_after = OffsetDateTime::now_utc() + ROOT_LIFETIME;
+    params.not_after = OffsetDateTime::now_utc() + root::LIFETIME;
     certified(params.self_signed(&key)?.der().clone(), &key)
 }

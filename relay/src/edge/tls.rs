@@ -5,26 +5,29 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use acme::challenge::{ACME_TLS, Challenges};
 use protocol::hostname::Hostname;
 use protocol::version;
 use rustls::crypto::aws_lc_rs::{self, Ticketer};
-use rustls::server::{Acceptor, ClientHello, ResolvesServerCert};
-use rustls::sign::CertifiedKey;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{HandshakeKind, ServerConfig, ServerConnection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::StartHandshake;
 use tokio_rustls::server::TlsStream;
 
 use super::cert::Certificates;
+use super::hello::{self, Hello};
 use super::proxy::{self, ProxyError};
 use super::tls_config;
 use super::visitor_certificates::{Policy, VisitorCertificates, VisitorProof};
 
 /// One deadline over everything that comes before HTTP.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// A record with one fatal alert (RFC 8446, section 6; RFC 6066, section 3).
-const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+/// Descriptions of fatal alerts (RFC 8446, section 6; RFC 6066, section 3; RFC 7301, section 3.2).
+const UNRECOGNIZED_NAME: u8 = 112;
+const NO_APPLICATION_PROTOCOL: u8 = 120;
 /// How long, and for how many bytes, a visitor is heard out that was refused.
 const FAREWELL: Duration = Duration::from_secs(1);
 const LAST_WORDS: u64 = 64 * 1024;
@@ -43,6 +46,26 @@ pub(crate) struct Visit {
     pub(crate) proxied: Option<SocketAddr>,
 }
 
+/// A connection for a sealed hostname: not a byte of it was answered.
+#[derive(Debug)]
+pub(crate) struct SealedVisit {
+    pub(crate) stream: TcpStream,
+    /// What the visitor has said so far, the ClientHello first.
+    pub(crate) said: Vec<u8>,
+    pub(crate) sni: Hostname,
+    /// Who the visitor is by the word of the proxy in front.
+    pub(crate) proxied: Option<SocketAddr>,
+}
+
+/// Who has come.
+#[derive(Debug)]
+pub(crate) enum Greeted {
+    Visitor(Visit),
+    Sealed(SealedVisit),
+    /// A CA, which has been shown the answer to its challenge.
+    Ca,
+}
+
 /// Why a handshake ended.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HandshakeFailure {
@@ -54,6 +77,8 @@ pub(crate) enum HandshakeFailure {
     Deadline,
     #[error("the visitor named no host that there is a certificate for")]
     NoName,
+    #[error("a CA asked for a challenge that no open order has")]
+    NoChallenge,
     #[error("the certificate that the visitor showed earlier no longer counts")]
     Proof(#[source] rustls::Error),
 }
@@ -64,15 +89,17 @@ pub(crate) struct VisitorTls {
     common: Arc<ServerConfig>,
     certificates: Arc<Certificates>,
     visitor_certificates: Arc<VisitorCertificates>,
+    challenges: Arc<Challenges>,
 }
 
 impl VisitorTls {
     pub(crate) fn new(
         certificates: Arc<Certificates>,
         visitor_certificates: Arc<VisitorCertificates>,
+        challenges: Arc<Challenges>,
     ) -> Result<Self, rustls::Error> {
         let common = tls_config::for_visitors(Arc::clone(&certificates), None)?;
-        Ok(Self { common, certificates, visitor_certificates })
+        Ok(Self { common, certificates, visitor_certificates, challenges })
     }
 
     /// Finishes one visitor's handshake, with the PROXY header before it where `from_proxy`.
@@ -80,42 +107,100 @@ impl VisitorTls {
         &self,
         stream: TcpStream,
         from_proxy: bool,
-    ) -> Result<Visit, HandshakeFailure> {
+    ) -> Result<Greeted, HandshakeFailure> {
         let greeting = self.greet(stream, from_proxy);
         tokio::time::timeout(HANDSHAKE, greeting).await.map_err(|_| HandshakeFailure::Deadline)?
     }
 
-    async fn greet(&self, mut stream: TcpStream, from_proxy: bool) -> Result<Visit, HandshakeFailure> {
+    async fn greet(&self, mut stream: TcpStream, from_proxy: bool) -> Result<Greeted, HandshakeFailure> {
         let proxied = match from_proxy {
             true => proxy::visitor(&mut stream).await.map_err(HandshakeFailure::Proxy)?,
             false => None,
         };
-        let greeting = LazyConfigAcceptor::new(Acceptor::default(), stream);
-        let start = greeting.await.map_err(HandshakeFailure::Tls)?;
-        let served = hostname(&start.client_hello()).filter(|name| self.certificates.find(name).is_some());
-        let Some(sni) = served else {
-            refuse_name(start.io).await;
-            return Err(HandshakeFailure::NoName);
-        };
+        let Hello { accepted, bytes } = hello::read(&mut stream).await.map_err(HandshakeFailure::Tls)?;
+        let (sni, is_ca) = (hostname(&accepted.client_hello()), offers(&accepted.client_hello(), ACME_TLS));
+        let Some(sni) = sni else { return Err(refuse_name(stream).await) };
+        if self.certificates.is_sealed(&sni) {
+            return Ok(Greeted::Sealed(SealedVisit { stream, said: bytes, sni, proxied }));
+        }
+        let start = StartHandshake::from_parts(accepted, stream);
+        if is_ca {
+            return self.answer_challenge(start, &sni).await;
+        }
+        if self.certificates.find_or_wait(&sni).await.is_none() {
+            return Err(refuse_name(start.io).await);
+        }
+        self.finish(start, sni, proxied).await.map(Greeted::Visitor)
+    }
+
+    async fn finish(
+        &self,
+        start: StartHandshake<TcpStream>,
+        sni: Hostname,
+        proxied: Option<SocketAddr>,
+    ) -> Result<Visit, HandshakeFailure> {
         let policy = self.visitor_certificates.policy(&sni);
         let config = policy.as_ref().map_or(&self.common, |policy| &policy.tls);
-        let stream = match start.into_stream(Arc::clone(config)).into_fallible().await {
-            Ok(stream) => stream,
-            Err((error, stream)) => {
-                let _visitor_gone = tokio::time::timeout(FAREWELL, linger(stream)).await;
-                return Err(HandshakeFailure::Tls(error));
-            }
-        };
+        let stream = handshake(start, Arc::clone(config)).await?;
         let (_, tls) = stream.get_ref();
         let http2 = tls.alpn_protocol() == Some(b"h2");
         let proof = policy.map(|policy| proof(tls, policy)).transpose()?;
         Ok(Visit { stream, sni, http2, proof, proxied })
     }
+
+    /// Shows a CA the certificate that it looks for, where an order of ours is open, and hangs up (RFC 8737, section 3).
+    async fn answer_challenge(
+        &self,
+        start: StartHandshake<TcpStream>,
+        hostname: &Hostname,
+    ) -> Result<Greeted, HandshakeFailure> {
+        let Some(answer) = self.challenges.tls(hostname) else {
+            refuse(start.io, NO_APPLICATION_PROTOCOL).await;
+            return Err(HandshakeFailure::NoChallenge);
+        };
+        let config = for_challenge(answer).map_err(|error| HandshakeFailure::Tls(io::Error::other(error)))?;
+        let mut stream = handshake(start, Arc::new(config)).await?;
+        let _ca_gone = stream.shutdown().await;
+        tracing::info!(%hostname, "a CA was shown the answer to its challenge");
+        Ok(Greeted::Ca)
+    }
+}
+
+async fn handshake(
+    start: StartHandshake<TcpStream>,
+    config: Arc<ServerConfig>,
+) -> Result<TlsStream<TcpStream>, HandshakeFailure> {
+    match start.into_stream(config).into_fallible().await {
+        Ok(stream) => Ok(stream),
+        Err((error, stream)) => {
+            let _visitor_gone = tokio::time::timeout(FAREWELL, linger(stream)).await;
+            Err(HandshakeFailure::Tls(error))
+        }
+    }
+}
+
+fn for_challenge(answer: Arc<CertifiedKey>) -> Result<ServerConfig, rustls::Error> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let resolver = Arc::new(SingleCertAndKey::from(answer));
+    let mut config = builder.with_no_client_auth().with_cert_resolver(resolver);
+    config.alpn_protocols = vec![ACME_TLS.to_vec()];
+    Ok(config)
+}
+
+fn offers(hello: &ClientHello<'_>, protocol: &[u8]) -> bool {
+    hello.alpn().is_some_and(|mut all| all.any(|one| one == protocol))
 }
 
 /// rustls would say access_denied, and browsers take that for a complaint about a certificate of the visitor's.
-async fn refuse_name(mut stream: TcpStream) {
-    let _visitor_gone = stream.write_all(&UNRECOGNIZED_NAME).await;
+async fn refuse_name(stream: TcpStream) -> HandshakeFailure {
+    refuse(stream, UNRECOGNIZED_NAME).await;
+    HandshakeFailure::NoName
+}
+
+/// A record with one fatal alert.
+pub(crate) async fn refuse(mut stream: TcpStream, description: u8) {
+    let _visitor_gone = stream.write_all(&[21, 3, 3, 0, 2, 2, description]).await;
     let _visitor_gone = stream.shutdown().await;
 }
 
@@ -193,11 +278,10 @@ impl UdpCertificate {
 
 impl ResolvesServerCert for UdpCertificate {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let offers = |protocol: &[u8]| hello.alpn().is_some_and(|mut all| all.any(|one| one == protocol));
         let hostname = hostname(&hello);
-        if offers(version::ALPN) {
+        if offers(&hello, version::ALPN) {
             Some(self.for_session(hostname))
-        } else if self.http3 && offers(H3) {
+        } else if self.http3 && offers(&hello, H3) {
             self.for_visitor(hostname)
         } else {
             // Nobody gets to see it: QUIC ends here with an alert that says why, no_application_protocol (RFC 9001,

@@ -201,7 +201,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (one, two) = (root(), root());
         let (both, turned) = (format!("{one}{two}"), format!("{two}{one}{two}"));
-        let certificates = Certificates::new(Default::default(), None, Box::new(|_| None));
+        let certificates = Certificates::new(Default::default(), Box::new(|_| None), Box::new(|_| false));
         let rules: [(&[&str], &str); 4] = [
             (&["a.example.com", "*.example.com"], &one),
             (&["b.example.com"], &both),

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use http::{Request, Version};
+use http::Request;
 use protocol::id::{PeerName, RequestId, ServiceName};
 
 use self::asked::Asked;
@@ -23,7 +23,7 @@ use self::output::AccessLog;
 use self::record::Record;
 use super::body::Upload;
 use super::error::VISITOR_GONE;
-use crate::metrics::{Ended, OpenGuard};
+use crate::metrics::{Ended, OpenGuard, Protocol};
 use crate::route::table::Serving;
 use crate::tunnel::session::Session;
 
@@ -33,7 +33,7 @@ pub(crate) struct AccessLine {
     pub(crate) id: RequestId,
     pub(crate) started: Instant,
     visitor: IpAddr,
-    protocol: Version,
+    protocol: Protocol,
     /// Nothing where the visitor's bytes are no request.
     asked: Option<Asked>,
     pub(crate) host: Option<String>,
@@ -77,13 +77,28 @@ impl AccessLine {
         visitor: IpAddr,
         log: Arc<AccessLog>,
     ) -> Self {
+        let asked = Asked::of(request, log.wants_origin_of_visitor());
+        Self::of((request.version().into(), asked), id, visitor, log)
+    }
+
+    /// For a whole connection of a sealed hostname, which is one request as far as anybody here can tell.
+    pub(crate) fn begin_sealed(id: RequestId, visitor: IpAddr, log: Arc<AccessLog>) -> Self {
+        Self::of((Protocol::Tls, None), id, visitor, log)
+    }
+
+    fn of(
+        (protocol, asked): (Protocol, Option<Asked>),
+        id: RequestId,
+        visitor: IpAddr,
+        log: Arc<AccessLog>,
+    ) -> Self {
         log.metrics.request_began();
         Self {
             id,
             started: Instant::now(),
             visitor,
-            protocol: request.version(),
-            asked: Asked::of(request, log.wants_origin_of_visitor()),
+            protocol,
+            asked,
             host: None,
             status: 0,
             first_byte: None,
@@ -115,7 +130,7 @@ impl AccessLine {
         let carried = |of: fn(&Carried) -> &AtomicU64| {
             self.upgraded.as_ref().map_or(0, |(carried, _)| of(carried).load(Ordering::Relaxed))
         };
-        let gone = self.status == 0 && self.error.is_none();
+        let gone = self.status == 0 && self.error.is_none() && self.protocol != Protocol::Tls;
         Record {
             request: self.id,
             visitor: self.visitor,
@@ -136,7 +151,7 @@ impl AccessLine {
 
     fn count(&self, record: &Record<'_>) {
         let ended = Ended {
-            protocol: self.protocol.into(),
+            protocol: self.protocol,
             status: self.status,
             code: record.error,
             hostname: self.serving.as_ref().map(|serving| serving.exposure.hostname.as_str()),

@@ -11,9 +11,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_io_timeout::TimeoutStream;
 
-use super::{Ingress, http1, http2};
+use super::{Ingress, http1, http2, sealed};
 use crate::edge::admission::Slot;
-use crate::edge::tls::{HandshakeFailure, VisitorTls};
+use crate::edge::tls::{Greeted, HandshakeFailure, VisitorTls};
 use crate::metrics::Outcome;
 
 /// Serves one connection to its end.
@@ -26,8 +26,8 @@ pub(crate) async fn serve(
 ) {
     let address = SocketAddr::new(address.ip().to_canonical(), address.port());
     let from_proxy = ingress.expects_proxy_header(address.ip());
-    let visit = match acceptor.accept(stream, from_proxy).await {
-        Ok(visit) => visit,
+    let greeted = match acceptor.accept(stream, from_proxy).await {
+        Ok(greeted) => greeted,
         Err(error) => {
             ingress.metrics.tls(outcome(&error));
             if let HandshakeFailure::Proxy(error) = &error {
@@ -36,16 +36,23 @@ pub(crate) async fn serve(
             return tracing::debug!(%address, error = terminal::chain(&error), "no TLS with a visitor");
         }
     };
-    ingress.metrics.tls(Outcome::Done);
-    let address = match visit.proxied {
+    let (outcome, proxied) = match &greeted {
+        Greeted::Visitor(visit) => (Outcome::Done, visit.proxied),
+        Greeted::Sealed(visit) => (Outcome::Sealed, visit.proxied),
+        Greeted::Ca => (Outcome::Challenge, None),
+    };
+    ingress.metrics.tls(outcome);
+    let address = match proxied {
         Some(named) if slot.claim(&ingress.admission, named.ip()).is_err() => {
             return tracing::debug!(address = %named, "as many connections as an address may have");
         }
         named => named.unwrap_or(address),
     };
-    match visit.http2 {
-        true => http2::serve(ingress, visit, address, slot).await,
-        false => http1::serve(ingress, visit, address, slot).await,
+    match greeted {
+        Greeted::Visitor(visit) if visit.http2 => http2::serve(ingress, visit, address, slot).await,
+        Greeted::Visitor(visit) => http1::serve(ingress, visit, address, slot).await,
+        Greeted::Sealed(visit) => sealed::serve(ingress, visit, address, slot).await,
+        Greeted::Ca => {}
     }
 }
 
@@ -53,7 +60,10 @@ fn outcome(failure: &HandshakeFailure) -> Outcome {
     match failure {
         HandshakeFailure::Deadline => Outcome::Deadline,
         HandshakeFailure::NoName => Outcome::NoName,
-        HandshakeFailure::Proxy(_) | HandshakeFailure::Tls(_) | HandshakeFailure::Proof(_) => Outcome::Failed,
+        HandshakeFailure::Proxy(_)
+        | HandshakeFailure::Tls(_)
+        | HandshakeFailure::Proof(_)
+        | HandshakeFailure::NoChallenge => Outcome::Failed,
     }
 }
 

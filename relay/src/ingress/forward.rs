@@ -208,6 +208,10 @@ fn find(
         Lookup::Offline => return Err(IngressError::AgentOffline),
         Lookup::Unknown => return Err(IngressError::UnknownHostname),
     };
+    // Its connections never come here; a request for it does over one that was made for another hostname.
+    if routes.is_sealed(&target.hostname) {
+        return Err(IngressError::Misdirected);
+    }
     let mut nothing = IngressError::AgentOffline;
     for serving in servers.in_turn() {
         if passed_over.contains(&serving.session.id) || !serving.session.is_open() {

@@ -1,9 +1,10 @@
-//! Port 80: sends visitors to https, for hostnames that are served or granted and for no others.
+//! Port 80: sends visitors to https, for hostnames that are served or granted and for no others, and answers the HTTP-01
+//! challenges of orders that are open.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use http::header::{HeaderValue, LOCATION};
+use http::header::{CONTENT_TYPE, HeaderValue, LOCATION};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use process::terminal;
@@ -69,6 +70,10 @@ fn redirect(
     let target = request::examine(request, &ingress.limits.load())?;
     line.host = Some(target.hostname.to_string());
     may_ask?;
+    if let Some(answer) = ingress.challenges.http(&target.hostname, request.uri().path()) {
+        tracing::info!(hostname = %target.hostname, %visitor, "a CA was told the answer to its challenge");
+        return Ok(challenge_answer(answer));
+    }
     if ingress.registry.routes().owner(&target.hostname).is_none() {
         return Err(IngressError::UnknownHostname);
     }
@@ -82,6 +87,13 @@ fn redirect(
     };
     response.headers_mut().insert(LOCATION, location.map_err(|_| IngressError::BadHost)?);
     Ok(response)
+}
+
+/// RFC 8555, section 8.3.
+fn challenge_answer(answer: String) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::local(answer));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    response
 }
 
 /// The host is the one that the route table knows; a path always begins with its slash.

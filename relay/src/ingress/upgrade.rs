@@ -1,33 +1,26 @@
 //! Upgraded connections: after the origin's 101, bytes pass both ways until one side ends or nothing moves for a day. On
 //! HTTP/1 the visitor's connection becomes one, on HTTP/2 a stream does ([`over_http2`]).
 
-mod both_ways;
 mod over_http2;
 
-use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::header::{CONNECTION, HeaderMap, HeaderValue, UPGRADE};
 use http::{Request, Response, StatusCode, Version};
 use hyper::body::{Body, Incoming};
-use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use process::terminal;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Instant;
 use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 
 use super::Ingress;
-use super::access_log::{AccessLine, Carried};
+use super::access_log::AccessLine;
+use super::carry::{Carry, CarryError};
 use super::error::IngressError;
 use super::inbound::Inbound;
 use super::visitor::{Underway, Visitor};
-use crate::tunnel::crowd::Intake;
 use crate::tunnel::session::Lease;
 
 pub(super) use over_http2::{Awaited, Handover, translate};
@@ -121,9 +114,9 @@ pub(crate) fn join(ingress: &Arc<Ingress>, junction: Junction, mut line: AccessL
     ingress.upgraded.spawn(async move {
         let Junction { visitor, origin, idle, withdrawn, lease, connection } = junction;
         let intake = lease.intake().map(Arc::clone);
-        let movement = Arc::new(Movement::new(line.upgraded()));
+        let carry = Carry { carried: line.upgraded(), idle, intake };
         tokio::select! {
-            ended = run(visitor, origin, idle, intake, &movement, stall) => if let Err(error) = ended {
+            ended = run(visitor, origin, carry, stall) => if let Err(error) = ended {
                 tracing::debug!(error = terminal::chain(&error), "an upgraded connection broke");
             },
             () = withdrawn.cancelled() => {}
@@ -140,135 +133,24 @@ enum JunctionError {
     Upgrade(#[source] hyper::Error),
     #[error("the visitor left before the upgrade")]
     Gone,
-    #[error("copying failed")]
-    Copy(#[source] io::Error),
-    #[error("nothing moved for {} s", .0.as_secs())]
-    Idle(Duration),
-    #[error("the visitor stopped reading while many others wanted to go on")]
-    TooSlow,
+    #[error(transparent)]
+    Carry(CarryError),
 }
 
 async fn run(
     visitor: VisitorSide,
     origin: OnUpgrade,
-    idle: Duration,
-    intake: Option<Arc<Intake>>,
-    movement: &Arc<Movement>,
+    carry: Carry,
     stall: Duration,
 ) -> Result<(), JunctionError> {
-    let io = match visitor {
+    let visitor = match visitor {
         VisitorSide::Http1(upgrade) => {
             Either::Left(TokioIo::new(upgrade.await.map_err(JunctionError::Upgrade)?))
         }
         VisitorSide::Http2(awaited) => Either::Right(awaited.stream(stall).await.ok_or(JunctionError::Gone)?),
     };
-    let mut origin = TokioIo::new(origin.await.map_err(JunctionError::Upgrade)?);
-    let mut visitor = Watched { io, movement: Arc::clone(movement), intake: intake.clone() };
-    visitor.takes();
-    tokio::select! {
-        copied = both_ways::copy(&mut visitor, &mut origin) => copied.map_err(JunctionError::Copy),
-        () = movement.stands_still_for(idle) => Err(JunctionError::Idle(idle)),
-        () = cut(intake) => Err(JunctionError::TooSlow),
-    }
-}
-
-async fn cut(intake: Option<Arc<Intake>>) {
-    match intake {
-        Some(intake) => intake.cut().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// When bytes last moved on the visitor's side, either way.
-#[derive(Debug)]
-struct Movement {
-    begun: Instant,
-    last_ms: AtomicU64,
-    carried: Arc<Carried>,
-}
-
-impl Movement {
-    fn new(carried: Arc<Carried>) -> Self {
-        Self { begun: Instant::now(), last_ms: AtomicU64::new(0), carried }
-    }
-
-    fn note(&self) {
-        let now = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.last_ms.store(now, Ordering::Relaxed);
-    }
-
-    async fn stands_still_for(&self, idle: Duration) {
-        loop {
-            let due = self.begun + Duration::from_millis(self.last_ms.load(Ordering::Relaxed)) + idle;
-            if due <= Instant::now() {
-                return;
-            }
-            tokio::time::sleep_until(due).await;
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Watched {
-    io: Either<TokioIo<Upgraded>, over_http2::Stream>,
-    movement: Arc<Movement>,
-    /// A visitor that stops reading keeps as much of the session to itself as with a response.
-    intake: Option<Arc<Intake>>,
-}
-
-impl Watched {
-    /// Once it was cut, the junction ends by itself.
-    fn takes(&self) {
-        let _uncut = self.intake.as_ref().is_none_or(|intake| intake.asked());
-    }
-
-    fn refuses(&self) {
-        if let Some(intake) = &self.intake {
-            intake.refused();
-        }
-    }
-
-    fn noting<T>(&self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if matches!(polled, Poll::Ready(Ok(_))) {
-            self.movement.note();
-        }
-        polled
-    }
-}
-
-impl AsyncRead for Watched {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let polled = Pin::new(&mut self.io).poll_read(cx, buf);
-        self.movement.carried.received(buf.filled().len() - before);
-        self.noting(polled)
-    }
-}
-
-impl AsyncWrite for Watched {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.io).poll_write(cx, bytes);
-        match &polled {
-            Poll::Ready(written) => {
-                self.movement.carried.sent(written.as_ref().map_or(0, |count| *count));
-                self.takes();
-            }
-            Poll::Pending => self.refuses(),
-        }
-        self.noting(polled)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
-    }
+    let origin = TokioIo::new(origin.await.map_err(JunctionError::Upgrade)?);
+    carry.run(visitor, origin).await.map_err(JunctionError::Carry)
 }
 
 #[cfg(test)]
@@ -298,15 +180,5 @@ mod tests {
     fn connection_is_a_list_of_tokens() {
         assert!(lists(&headers(&[("connection", "keep-alive, Upgrade")]), &CONNECTION, "upgrade"));
         assert!(!lists(&headers(&[("connection", "keep-alive, upgraded")]), &CONNECTION, "upgrade"));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn standing_still_is_counted_from_the_last_byte() {
-        let movement = Movement::new(Arc::default());
-        tokio::time::advance(Duration::from_secs(50)).await;
-        movement.note();
-        let before = Instant::now();
-        movement.stands_still_for(Duration::from_secs(60)).await;
-        assert_eq!(before.elapsed().as_secs(), 60);
     }
 }

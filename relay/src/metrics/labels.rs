@@ -26,7 +26,7 @@ macro_rules! label {
         impl $name {
             const ALL: &[Self] = &[$(Self::$variant),*];
 
-            const fn text(self) -> &'static str {
+            pub(crate) const fn text(self) -> &'static str {
                 match self {
                     $(Self::$variant => $text,)*
                 }
@@ -75,6 +75,10 @@ label! {
     /// How a visitor's TLS handshake ended.
     Outcome "outcome" {
         Done "done"
+        /// It was a CA's, which asked for the answer to a challenge.
+        Challenge "challenge"
+        /// The hostname is sealed: the handshake is between the visitor and the agent or the origin.
+        Sealed "sealed"
         Failed "failed"
         Deadline "deadline"
         /// The visitor named no host, or none that there is a certificate for.
@@ -103,6 +107,8 @@ label! {
         Http11 "HTTP/1.1"
         Http2 "HTTP/2.0"
         Http3 "HTTP/3.0"
+        /// A whole connection of a sealed hostname.
+        Tls "TLS"
     }
 }
 
@@ -114,6 +120,14 @@ impl From<http::Version> for Protocol {
             http::Version::HTTP_11 => Self::Http11,
             _ => Self::Http10,
         }
+    }
+}
+
+label! {
+    /// How an order of a certificate ended.
+    Ordered "outcome" {
+        Issued "issued"
+        Failed "failed"
     }
 }
 
@@ -171,7 +185,7 @@ mod tests {
         for (at, kind) in Kind::all().into_iter().enumerate() {
             assert_eq!(kind.index(), at);
         }
-        assert_eq!(Kind::all().len(), 24);
+        assert_eq!(Kind::all().len(), 30);
         assert!(Cut::all().iter().enumerate().all(|(at, cut)| cut.index() == at));
     }
 

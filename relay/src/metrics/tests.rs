@@ -2,7 +2,10 @@
 
 use super::*;
 
-const STANDING: Standing = Standing { sessions: 2, peers: 3 };
+fn standing() -> Standing {
+    let expiries = vec![("a.example.com".to_owned(), 1_800_000_000)];
+    Standing { sessions: 2, peers: 3, expiries, orders: (4, 1) }
+}
 
 fn ended(status: u16, code: Option<&'static str>) -> Ended<'static> {
     Ended {
@@ -29,7 +32,7 @@ fn a_request_moves_its_numbers() {
     metrics.request_began();
     metrics.request_began();
     metrics.request_ended(&ended(404, Some("no-route")));
-    let text = metrics.text(STANDING);
+    let text = metrics.text(&standing());
     for (series, expected) in [
         ("adit_requests_total{protocol=\"HTTP/2.0\",class=\"4xx\"}", 1.0),
         ("adit_requests_total{protocol=\"HTTP/1.1\",class=\"2xx\"}", 0.0),
@@ -37,6 +40,8 @@ fn a_request_moves_its_numbers() {
         ("adit_refused_requests_total{code=\"visitor-gone\"}", 0.0),
         ("adit_hostname_requests_total{hostname=\"*.example.com\"}", 1.0),
         ("adit_requests_in_flight", 1.0),
+        ("adit_certificate_orders_total{outcome=\"issued\"}", 4.0),
+        ("adit_certificate_expiry_timestamp_seconds{hostname=\"a.example.com\"}", 1_800_000_000.0),
         ("adit_request_first_byte_seconds_bucket{le=\"0.0025\"}", 0.0),
         ("adit_request_first_byte_seconds_bucket{le=\"0.005\"}", 1.0),
         ("adit_request_duration_seconds_bucket{le=\"+Inf\"}", 1.0),
@@ -56,7 +61,10 @@ fn what_is_open_goes_up_and_down() {
     let metrics = Metrics::new([]);
     let (tcp, _quic) = (metrics.connection_open(Transport::Tcp), metrics.connection_open(Transport::Quic));
     let open = |transport: &str| {
-        value(&metrics.text(STANDING), &format!("adit_visitor_connections_open{{transport=\"{transport}\"}}"))
+        value(
+            &metrics.text(&standing()),
+            &format!("adit_visitor_connections_open{{transport=\"{transport}\"}}"),
+        )
     };
     assert_eq!((open("tcp"), open("quic")), (Some(1.0), Some(1.0)));
     drop(tcp);
@@ -68,7 +76,7 @@ fn an_unknown_code_is_counted_as_other() {
     let metrics = Metrics::new(["no-route"]);
     metrics.request_began();
     metrics.request_ended(&ended(500, Some("new")));
-    assert_eq!(value(&metrics.text(STANDING), "adit_refused_requests_total{code=\"other\"}"), Some(1.0));
+    assert_eq!(value(&metrics.text(&standing()), "adit_refused_requests_total{code=\"other\"}"), Some(1.0));
 }
 
 #[test]
@@ -79,14 +87,14 @@ fn hostnames_are_bounded() {
         metrics
             .request_ended(&Ended { hostname: Some(&format!("h{number}.example.com")), ..ended(200, None) });
     }
-    let text = metrics.text(STANDING);
+    let text = metrics.text(&standing());
     assert_eq!(text.lines().filter(|line| line.starts_with("adit_hostname_requests_total{")).count(), 1001);
     assert_eq!(value(&text, "adit_hostname_requests_total{hostname=\"other\"}"), Some(100.0));
 }
 
 #[test]
 fn every_name_has_help_and_a_unit_that_prometheus_knows() {
-    let text = Metrics::new(["a"]).text(STANDING);
+    let text = Metrics::new(["a"]).text(&standing());
     let types: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
     assert_eq!(types.len(), 19, "{types:?}");
     assert!(types.iter().all(|line| line.starts_with("adit_")), "{types:?}");

@@ -6,6 +6,8 @@ use std::num::NonZero;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
+use acme::challenge::Challenges;
+use acme::keeper::Keeper;
 use arc_swap::ArcSwap;
 use http::HeaderValue;
 use process::local;
@@ -17,9 +19,10 @@ use tokio_util::task::TaskTracker;
 
 use super::RelayError;
 use crate::admin::Admin;
+use crate::certificates::Automatic;
 use crate::config::validated::{Config, Listen};
 use crate::edge::admission::Admission;
-use crate::edge::cert::{Certificates, FileCertificates};
+use crate::edge::cert::{Certificates, FileCertificates, Sources};
 use crate::edge::internal_ca::{self, InternalCa};
 use crate::edge::shards::Shards;
 use crate::edge::visitor_certificates::{Authorities, VisitorCertificates};
@@ -46,6 +49,7 @@ pub(super) struct Opened {
     pub(super) ingress: Arc<Ingress>,
     pub(super) state: Arc<Admin>,
     pub(super) certificates: Arc<Certificates>,
+    pub(super) automatic: Arc<Automatic>,
     pub(super) lock: private_file::Lock,
 }
 
@@ -56,7 +60,10 @@ pub(super) async fn open(config: &Config, stop: &CancellationToken) -> Result<Op
     let secret = store.relay_secret(process::random::bytes()).await?;
     let registry = Arc::new(Registry::new(config.timeouts));
     let enrollment = Arc::new(Enrollment::new(store, Arc::clone(&registry), secret).await?);
-    let certificates = certificates(config, Arc::clone(&registry))?;
+    let keeper = keeper(&enrollment.store).await?;
+    let certificates = certificates(config, Arc::clone(&registry), &keeper)?;
+    let challenges = Arc::clone(&keeper.challenges);
+    let automatic = automatic(config, keeper, Arc::clone(&registry), Arc::clone(&certificates));
     let fallback = internal_ca::self_signed(config.name.as_str())?;
     let visitor_certificates = visitor_certificates(config, Arc::clone(&certificates))?;
     let udp =
@@ -66,7 +73,8 @@ pub(super) async fn open(config: &Config, stop: &CancellationToken) -> Result<Op
     let http = bind_where_told(config.edge.http)?;
     let http_address = http.as_ref().and_then(|listener| listener.local_addr().ok());
     let port = https_address.port();
-    let ingress = Arc::new(ingress(config, registry, Arc::clone(&visitor_certificates), port, stop)?);
+    let ingress = ingress(config, registry, (Arc::clone(&visitor_certificates), &challenges), port, stop)?;
+    let ingress = Arc::new(ingress);
     let fingerprint = enrollment.secret.public().fingerprint();
     let plain = http_address.map_or("off".to_owned(), |address| address.to_string());
     tracing::info!(name = %config.name, https = %https_address, http = plain, fingerprint, "relay up");
@@ -74,6 +82,7 @@ pub(super) async fn open(config: &Config, stop: &CancellationToken) -> Result<Op
     let metrics_address = metrics_listener.as_ref().and_then(|listener| listener.local_addr().ok());
     let state = Arc::new(Admin {
         enrollment,
+        automatic: Arc::clone(&automatic),
         metrics: Arc::clone(&ingress.metrics),
         name: config.name.clone(),
         https_address,
@@ -81,7 +90,7 @@ pub(super) async fn open(config: &Config, stop: &CancellationToken) -> Result<Op
         metrics_address,
     });
     let admin = local::Listener::bind(&config.admin_socket).map_err(RelayError::Admin)?;
-    let acceptor = tls::VisitorTls::new(Arc::clone(&certificates), visitor_certificates)?;
+    let acceptor = tls::VisitorTls::new(Arc::clone(&certificates), visitor_certificates, challenges)?;
     let shards = Arc::new(Shards::start(threads(config)).map_err(RelayError::Threads)?);
     Ok(Opened {
         http,
@@ -94,6 +103,7 @@ pub(super) async fn open(config: &Config, stop: &CancellationToken) -> Result<Op
         ingress,
         state,
         certificates,
+        automatic,
         lock,
     })
 }
@@ -101,7 +111,7 @@ pub(super) async fn open(config: &Config, stop: &CancellationToken) -> Result<Op
 fn ingress(
     config: &Config,
     registry: Arc<Registry>,
-    visitor_certificates: Arc<VisitorCertificates>,
+    (visitor_certificates, challenges): (Arc<VisitorCertificates>, &Arc<Challenges>),
     port: u16,
     stop: &CancellationToken,
 ) -> Result<Ingress, RelayError> {
@@ -122,6 +132,7 @@ fn ingress(
         request_ids: RequestIds::new(),
         limits: ArcSwap::from_pointee(limits),
         admission: Arc::new(admission),
+        challenges: Arc::clone(challenges),
         throttle: Throttle::new(limits.rate),
         alt_svc: alt_svc(config, port),
         stop: stop.clone(),
@@ -152,14 +163,39 @@ fn listen_error(address: SocketAddr) -> impl Fn(io::Error) -> RelayError {
     move |source| RelayError::Listen { address, source }
 }
 
-fn certificates(config: &Config, registry: Arc<Registry>) -> Result<Arc<Certificates>, RelayError> {
+async fn keeper(store: &Store) -> Result<Arc<Keeper>, RelayError> {
+    let keeper = Keeper::new(Arc::new(store.clone()));
+    keeper.load().await.map_err(RelayError::Kept)?;
+    Ok(Arc::new(keeper))
+}
+
+fn automatic(
+    config: &Config,
+    keeper: Arc<Keeper>,
+    registry: Arc<Registry>,
+    certificates: Arc<Certificates>,
+) -> Arc<Automatic> {
+    let automatic = Automatic::new(config.name.clone(), keeper, registry, certificates);
+    automatic.set(config.acme.as_ref());
+    Arc::new(automatic)
+}
+
+fn certificates(
+    config: &Config,
+    registry: Arc<Registry>,
+    keeper: &Keeper,
+) -> Result<Arc<Certificates>, RelayError> {
     let files = FileCertificates::load(&config.certificates).map_err(RelayError::Certificates)?;
-    let internal = config.internal_ca.then(|| InternalCa::open(&config.data_dir)).transpose()?;
     let name = config.name.clone();
+    let ca = &config.internal_ca;
+    let internal = ca.enabled.then(|| InternalCa::open(&config.data_dir, &name, &ca.domains)).transpose()?;
+    let sources = Sources { files, ordered: Arc::clone(&keeper.shelf), internal };
+    let served = Arc::clone(&registry);
     let owner = Box::new(move |hostname: &protocol::hostname::Hostname| {
         if *hostname == name { Some(name.clone().into()) } else { registry.routes().owner(hostname) }
     });
-    Ok(Arc::new(Certificates::new(files, internal, owner)))
+    let sealed = Box::new(move |hostname: &protocol::hostname::Hostname| served.routes().is_sealed(hostname));
+    Ok(Arc::new(Certificates::new(sources, owner, sealed)))
 }
 
 fn visitor_certificates(

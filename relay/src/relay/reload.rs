@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use process::terminal;
 use process::watch::{Watch, WatchError};
 
+use crate::certificates::Automatic;
 use crate::config::validated::Config;
 use crate::config::{self, ConfigError};
 use crate::edge::cert::{CertError, Certificates, FileCertificates};
@@ -21,6 +22,7 @@ pub(super) struct Reload {
     path: PathBuf,
     config: Config,
     certificates: Arc<Certificates>,
+    automatic: Arc<Automatic>,
     ingress: Arc<Ingress>,
 }
 
@@ -28,11 +30,11 @@ impl Reload {
     pub(super) fn new(
         path: PathBuf,
         config: Config,
-        certificates: Arc<Certificates>,
+        (certificates, automatic): (Arc<Certificates>, Arc<Automatic>),
         ingress: Arc<Ingress>,
     ) -> Result<Self, WatchError> {
         let watch = Watch::new(watched(&path, &config))?;
-        Ok(Self { watch, path, config, certificates, ingress })
+        Ok(Self { watch, path, config, certificates, automatic, ingress })
     }
 
     pub(super) async fn run(mut self) {
@@ -82,6 +84,7 @@ impl Reload {
             return refuse(&terminal::chain(&error));
         }
         self.certificates.replace(new.files);
+        self.automatic.set(config.acme.as_ref());
         self.ingress.trusted_proxies.store(Arc::new(config.edge.trusted_proxies.clone()));
         self.ingress.proxy_protocol.store(config.edge.proxy_protocol, Ordering::Relaxed);
         self.ingress.access_log.store(Arc::new(new.access_log));
@@ -106,7 +109,8 @@ impl Reload {
             ("edge.threads", old.edge.threads != new.edge.threads),
             ("edge.http3", old.edge.http3 != new.edge.http3),
             ("limits.connections_per_address", per_address(old) != per_address(new)),
-            ("internal_ca.enabled", old.internal_ca != new.internal_ca),
+            ("internal_ca.enabled", old.internal_ca.enabled != new.internal_ca.enabled),
+            ("internal_ca.domains", old.internal_ca.domains != new.internal_ca.domains),
             ("metrics.listen", old.metrics != new.metrics),
             ("log.format", old.log_format != new.log_format),
         ];

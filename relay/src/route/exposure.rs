@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue, STRICT_TRANSPORT_SECURITY};
 use ipnet::IpNet;
-use protocol::control::{Expose, HeaderEdit, Service, ServiceProtocol};
+use protocol::control::{Expose, HeaderEdit, Sealed, Service, ServiceProtocol, TlsEnd};
 use protocol::field::{self, FieldError};
 use protocol::hostname::HostnamePattern;
 use protocol::hsts::{Hsts, HstsError};
@@ -36,6 +36,12 @@ pub(crate) enum ExposureError {
     TooManyUpgrades,
     #[error("{0}")]
     Hsts(HstsError),
+    #[error(
+        "it is sealed, so the relay sees no paths and no fields, and it has routes or rules all the same"
+    )]
+    SealedWithRules,
+    #[error("it is sealed for the service `{0}`, which was not offered")]
+    UnknownSealed(ServiceName),
 }
 
 /// Where a route leads.
@@ -45,6 +51,8 @@ pub(crate) struct Target {
     pub(crate) protocol: ServiceProtocol,
     /// A stream to it carries the visitor, address and port, that it was opened for, and nobody else.
     pub(crate) per_visitor: bool,
+    /// Where the visitor's TLS ends, if it is not here.
+    pub(crate) sealed: Option<TlsEnd>,
 }
 
 /// What is changed in a response.
@@ -111,6 +119,8 @@ pub(crate) struct Exposure {
     pub(crate) timeouts: Timeouts,
     upgrades: Vec<String>,
     hsts: Option<HeaderValue>,
+    /// Where whole connections go, by SNI alone. There are no routes then.
+    sealed: Option<Target>,
 }
 
 impl Exposure {
@@ -120,7 +130,8 @@ impl Exposure {
         services: &[Service],
         defaults: Timeouts,
     ) -> Result<Self, ExposureError> {
-        if wire.routes.is_empty() {
+        let sealed = wire.sealed.as_ref().map(|sealed| sealed_target(wire, sealed, services)).transpose()?;
+        if wire.routes.is_empty() && sealed.is_none() {
             return Err(ExposureError::NoRoutes);
         }
         if wire.routes.len() > limits::ROUTES || wire.headers.len() > limits::HEADER_RULES {
@@ -137,9 +148,10 @@ impl Exposure {
             rules,
             max_body: wire.max_body,
             allow_from: networks(&wire.allow_from)?,
-            timeouts: timeouts(wire, defaults),
+            timeouts: if sealed.is_some() { of_sealed(wire, defaults) } else { timeouts(wire, defaults) },
             upgrades: upgrades(wire.upgrades.as_deref())?,
             hsts: wire.hsts.map(hsts).transpose()?,
+            sealed,
         })
     }
 
@@ -169,6 +181,11 @@ impl Exposure {
     pub(crate) fn route(&self, decision: Decision) -> (&PathPattern, &Target) {
         let (pattern, target) = &self.routes[decision.route];
         (pattern, target)
+    }
+
+    /// Where whole connections go whose TLS does not end here.
+    pub(crate) fn sealed(&self) -> Option<&Target> {
+        self.sealed.as_ref()
     }
 
     /// Whether a visitor from this address may come in at all.
@@ -212,12 +229,32 @@ fn targets(wire: &Expose, services: &[Service]) -> Result<Vec<(PathPattern, Targ
             let (path, service) = (route.path.clone(), route.service.clone());
             return Err(ExposureError::UnknownService { path, service });
         };
-        let Service { name, protocol, per_visitor } = service;
-        let target = Target { service: name.clone(), protocol: *protocol, per_visitor: *per_visitor };
-        routes.push((route.path.clone(), target));
+        routes.push((route.path.clone(), target(service, None)));
     }
     routes.sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.weight()));
     Ok(routes)
+}
+
+fn target(service: &Service, sealed: Option<TlsEnd>) -> Target {
+    let Service { name, protocol, per_visitor } = service;
+    Target { service: name.clone(), protocol: *protocol, per_visitor: *per_visitor, sealed }
+}
+
+/// What the relay could do only if it saw the requests is not accepted: the owner would count on it.
+fn sealed_target(wire: &Expose, sealed: &Sealed, services: &[Service]) -> Result<Target, ExposureError> {
+    let Expose { routes, response_headers, headers, max_body, upgrades, hsts, .. } = wire;
+    let has_rules = *response_headers != HeaderEdit::default()
+        || !headers.is_empty()
+        || max_body.is_some()
+        || upgrades.is_some()
+        || hsts.is_some();
+    if has_rules || !routes.is_empty() {
+        return Err(ExposureError::SealedWithRules);
+    }
+    let service = services.iter().find(|service| service.name == sealed.service);
+    let service = service.ok_or_else(|| ExposureError::UnknownSealed(sealed.service.clone()))?;
+    // A connection is one visitor's from its first byte to its last.
+    Ok(Target { per_visitor: true, ..target(service, Some(sealed.end)) })
 }
 
 fn networks(texts: &[String]) -> Result<Vec<IpNet>, ExposureError> {
@@ -255,6 +292,13 @@ fn timeouts(wire: &Expose, defaults: Timeouts) -> Timeouts {
         idle: or(wire.timeouts.idle_ms, defaults.idle),
         upgrade_idle: or(wire.timeouts.upgrade_idle_ms, defaults.upgrade_idle).max(SHORTEST_UPGRADE_IDLE),
     }
+}
+
+/// What a sealed connection carries may be a WebSocket, so it is not cut for standing still unless that is asked for.
+fn of_sealed(wire: &Expose, defaults: Timeouts) -> Timeouts {
+    let usual = timeouts(wire, defaults);
+    let idle = wire.timeouts.idle_ms.map(|ms| Duration::from_millis(ms).min(LONGEST));
+    Timeouts { upgrade_idle: idle.unwrap_or(usual.upgrade_idle), ..usual }
 }
 
 #[cfg(test)]

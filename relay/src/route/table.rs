@@ -77,6 +77,19 @@ impl<S> RouteTable<S> {
         patterns(hostname).find(|pattern| self.served.contains_key(pattern) || self.granted.contains(pattern))
     }
 
+    /// Every hostname and wildcard that some peer was granted.
+    pub(crate) fn granted(&self) -> impl Iterator<Item = &HostnamePattern> {
+        self.granted.iter()
+    }
+
+    /// Whether TLS for this hostname ends elsewhere. Where one session says so, no other can have it end here.
+    pub(crate) fn is_sealed(&self, hostname: &Hostname) -> bool {
+        match self.lookup(hostname) {
+            Lookup::Served(servers) => servers.all.iter().any(|one| one.exposure.sealed().is_some()),
+            Lookup::Offline | Lookup::Unknown => false,
+        }
+    }
+
     /// Every hostname that is served, with those who serve it.
     pub(crate) fn served(&self) -> impl Iterator<Item = &Arc<Serving<S>>> {
         self.served.values().flat_map(|servers| &servers.all)

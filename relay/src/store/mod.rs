@@ -1,16 +1,19 @@
 //! What the relay has to remember: its own key, the peers and their grants, the tokens (hashed), the pending
-//! enrollments, and who changed what. Never a private key of a peer, never the text of a token.
+//! enrollments, certificates with their keys, and who changed what. Never a private key of a peer, never the text of a
+//! token.
 //!
 //! Every change is one write transaction, which also writes the [`AuditEntry`] that tells of it: after a crash, or
 //! where a caller gave up half-way, all of it happened or nothing. Moments are arguments, in seconds since 1970.
 //!
 //! [`sqlite`] opens the file, [`schema`] lays out its tables, [`row`] turns what was stored into the values of
-//! [`record`] again; [`peers`], [`tokens`], [`enrollments`] and [`audit`] are the queries, in SQL that PostgreSQL
-//! understands as well.
+//! [`record`] again; [`peers`], [`tokens`], [`enrollments`], [`certificates`] and [`audit`] are the queries, in SQL that
+//! PostgreSQL understands as well. To those who order certificates the store is what [`keep`] makes of it.
 
 mod audit;
+mod certificates;
 mod enrollments;
 mod error;
+mod keep;
 mod peers;
 mod record;
 mod row;

@@ -35,7 +35,7 @@ pub(super) fn key(row: &Row, column: &str) -> Result<PublicKey, Error> {
     bytes.try_into().map(PublicKey::from_bytes).map_err(|source| undecodable(column, source))
 }
 
-fn undecodable(column: &str, source: impl StdError + Send + Sync + 'static) -> Error {
+pub(super) fn undecodable(column: &str, source: impl StdError + Send + Sync + 'static) -> Error {
     Error::ColumnDecode { index: column.to_owned(), source: Box::new(source) }
 }
 

@@ -1,5 +1,6 @@
 //! What the store promises, on real files. Here: what the topics share, and peers; the rest by topic.
 
+mod certificates;
 mod enrollments;
 mod file;
 mod tokens;

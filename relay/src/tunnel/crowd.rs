@@ -42,14 +42,14 @@ pub(crate) struct Intake {
     standing_since: AtomicU64,
     /// Bytes that the origin has still to send, as far as anybody knows.
     left: AtomicU64,
-    /// Reads the stream.
-    task: AbortHandle,
+    /// Reads the stream, where nobody does who waits for [`Self::cut`].
+    task: Option<AbortHandle>,
     cut: Notify,
 }
 
 impl Intake {
     /// The response's head already waits for the visitor.
-    fn new(task: AbortHandle) -> Self {
+    fn new(task: Option<AbortHandle>) -> Self {
         let (standing_since, left) = (AtomicU64::new(1), AtomicU64::new(u64::MAX));
         Self { begun: Instant::now(), standing_since, left, task, cut: Notify::new() }
     }
@@ -91,7 +91,9 @@ impl Intake {
     fn give_up(&self, since: u64) -> bool {
         let cut = self.standing_since.compare_exchange(since, CUT, Ordering::Relaxed, Ordering::Relaxed);
         if cut.is_ok() {
-            self.task.abort();
+            if let Some(task) = &self.task {
+                task.abort();
+            }
             self.cut.notify_one();
         }
         cut.is_ok()
@@ -155,7 +157,7 @@ impl Drop for Place {
 
 impl Crowd {
     /// Adds the response that `task` reads from its stream.
-    pub(crate) fn join(self: &Arc<Self>, task: AbortHandle, visitor: SocketAddr) -> Place {
+    pub(crate) fn join(self: &Arc<Self>, task: Option<AbortHandle>, visitor: SocketAddr) -> Place {
         let intake = Arc::new(Intake::new(task));
         let mut members = lock(&self.members);
         let member = members.next;
@@ -320,7 +322,8 @@ mod tests {
     async fn who_takes_something_in_time_keeps_the_response() {
         let mut tasks = JoinSet::new();
         let crowd = Arc::new(Crowd::default());
-        let place = crowd.join(tasks.spawn(std::future::pending::<()>()), "192.0.2.1:7".parse().unwrap());
+        let place =
+            crowd.join(Some(tasks.spawn(std::future::pending::<()>())), "192.0.2.1:7".parse().unwrap());
         assert!(place.intake.asked());
         place.intake.handed_out(None);
         let since = place.intake.standing_since.load(Ordering::Relaxed);

@@ -11,7 +11,7 @@ use protocol::hostname::HostnamePattern;
 use protocol::key::PublicKey;
 use protocol::limits;
 use quinn::Connection;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::session::{Identity, Session};
@@ -49,6 +49,7 @@ impl Drop for Seat {
 pub(crate) struct Registry {
     routes: ArcSwap<Routes>,
     state: Mutex<State>,
+    changed: watch::Sender<()>,
 }
 
 #[derive(Debug)]
@@ -71,11 +72,25 @@ struct Live {
 impl Registry {
     pub(crate) fn new(timeouts: Timeouts) -> Self {
         let state = State { peers: HashMap::new(), sessions: HashMap::new(), next_id: 1, timeouts };
-        Self { routes: ArcSwap::from_pointee(state.routes()), state: Mutex::new(state) }
+        Self {
+            routes: ArcSwap::from_pointee(state.routes()),
+            state: Mutex::new(state),
+            changed: watch::Sender::new(()),
+        }
     }
 
     pub(crate) fn routes(&self) -> arc_swap::Guard<Arc<Routes>> {
         self.routes.load()
+    }
+
+    /// Changes with every change of the routes: hostnames are granted, taken, served or no longer served.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    fn publish(&self, state: &State) {
+        self.routes.store(Arc::new(state.routes()));
+        self.changed.send_replace(());
     }
 
     /// Who has this key.
@@ -99,7 +114,7 @@ impl Registry {
     pub(crate) fn set_peers(&self, peers: Vec<Peer>) {
         let mut state = lock(&self.state);
         state.peers = peers.into_iter().map(|peer| (peer.key, peer)).collect();
-        self.routes.store(Arc::new(state.routes()));
+        self.publish(&state);
     }
 
     /// A peer is new, or is granted other hostnames than before: its wishes are judged anew.
@@ -107,7 +122,7 @@ impl Registry {
         let mut state = lock(&self.state);
         state.peers.insert(peer.key, peer);
         state.judge_all();
-        self.routes.store(Arc::new(state.routes()));
+        self.publish(&state);
     }
 
     /// A peer is no more: its sessions end.
@@ -121,7 +136,7 @@ impl Registry {
             }
             stays
         });
-        self.routes.store(Arc::new(state.routes()));
+        self.publish(&state);
     }
 
     /// From now on these time-outs stand in for those that an exposure does not name.
@@ -129,7 +144,7 @@ impl Registry {
         let mut state = lock(&self.state);
         state.timeouts = timeouts;
         state.judge_all();
-        self.routes.store(Arc::new(state.routes()));
+        self.publish(&state);
     }
 
     /// Begins the session of a proven key. A session of the same instance ends: it is what is left of a lost
@@ -160,7 +175,7 @@ impl Registry {
             answer: Registered::default(),
         };
         state.sessions.insert(id, live);
-        self.routes.store(Arc::new(state.routes()));
+        self.publish(&state);
         Ok(Seat { session, registry: Arc::clone(self), news })
     }
 
@@ -174,14 +189,14 @@ impl Registry {
         live.session.forget_pools();
         live.judge(peers, *timeouts);
         let answer = live.answer.clone();
-        self.routes.store(Arc::new(state.routes()));
+        self.publish(&state);
         answer
     }
 
     fn leave(&self, session: u64) {
         let mut state = lock(&self.state);
         if state.sessions.remove(&session).is_some() {
-            self.routes.store(Arc::new(state.routes()));
+            self.publish(&state);
         }
     }
 }

@@ -261,7 +261,7 @@ impl Session {
         match stream.sender.try_send_request(request).await {
             Ok(response) => {
                 let (failure, opener) = (stream.failure.clone(), stream.opener);
-                let place = self.crowd.join(stream.task.clone(), asker.visitor);
+                let place = self.crowd.join(Some(stream.task.clone()), asker.visitor);
                 let carrier = Carrier::Alone(stream, pool, place);
                 Ok(Answer { response, lease: Lease { carrier, failure, opener } })
             }
@@ -308,9 +308,29 @@ impl Session {
         }
     }
 
+    /// Opens a stream for one visitor's connection, whose bytes nobody here understands.
+    pub(crate) async fn open_sealed(
+        &self,
+        permit: Permit,
+        asker: Asker,
+    ) -> Result<TunnelStream, FailureReason> {
+        self.open(&permit.redeem(), asker).await
+    }
+
+    /// A visitor whose stream is read by whoever keeps the place.
+    pub(crate) fn join_crowd(&self, visitor: SocketAddr) -> Place {
+        self.crowd.join(None, visitor)
+    }
+
     async fn open(&self, target: &Target, asker: Asker) -> Result<TunnelStream, FailureReason> {
         let (service, alone) = (target.service.clone(), target.per_visitor);
-        let header = StreamHeader { service, visitor: asker.visitor, request: asker.request, alone };
+        let header = StreamHeader {
+            service,
+            visitor: asker.visitor,
+            request: asker.request,
+            alone,
+            sealed: target.sealed,
+        };
         let opening = async {
             let (mut send, recv) = self.connection.open_bi().await.ok()?;
             send.write_all(&header.encode()).await.ok()?;

@@ -1,14 +1,16 @@
 //! Who is shown which certificate, on TCP and on UDP.
 
+use std::collections::BTreeSet;
+
 use protocol::hostname::HostnamePattern;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
-use rustls::server::Accepted;
+use rustls::server::{Accepted, Acceptor};
 use rustls::{ClientConfig, ClientConnection, Error, RootCertStore};
 use tempfile::TempDir;
 
 use super::*;
 use crate::config::visitor_certificates::VisitorCertificate;
-use crate::edge::cert::FileCertificates;
+use crate::edge::cert::Sources;
 use crate::edge::internal_ca::{self, InternalCa};
 use crate::edge::visitor_certificates::Authorities;
 
@@ -21,8 +23,9 @@ const UNKNOWN: &str = "nobody.example.com";
 fn resolver(folder: &TempDir, http3: bool) -> UdpCertificate {
     let owner =
         |hostname: &Hostname| (hostname.as_str() != UNKNOWN).then(|| HostnamePattern::from(hostname.clone()));
-    let internal = Some(InternalCa::open(folder.path()).unwrap());
-    let certificates = Arc::new(Certificates::new(FileCertificates::default(), internal, Box::new(owner)));
+    let internal = Some(InternalCa::open(folder.path(), &RELAY.parse().unwrap(), &BTreeSet::new()).unwrap());
+    let sources = Sources { internal, ..Sources::default() };
+    let certificates = Arc::new(Certificates::new(sources, Box::new(owner), Box::new(|_| false)));
     let ca_file = folder.path().join("family.pem");
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

@@ -3,17 +3,17 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use http::Version;
 use protocol::id::RequestId;
 
 use super::asked::Asked;
+use crate::metrics::Protocol;
 
 /// A request that has ended.
 #[derive(Debug)]
 pub(super) struct Record<'a> {
     pub(super) request: RequestId,
     pub(super) visitor: IpAddr,
-    pub(super) protocol: Version,
+    pub(super) protocol: Protocol,
     pub(super) asked: Option<&'a Asked>,
     pub(super) host: Option<&'a str>,
     /// 0 where the visitor went before there was one.
@@ -31,12 +31,7 @@ pub(super) struct Record<'a> {
 
 impl Record<'_> {
     pub(super) fn protocol(&self) -> &'static str {
-        match self.protocol {
-            Version::HTTP_2 => "HTTP/2.0",
-            Version::HTTP_3 => "HTTP/3.0",
-            Version::HTTP_11 => "HTTP/1.1",
-            _ => "HTTP/1.0",
-        }
+        self.protocol.text()
     }
 
     /// As a line of the relay's own log.
@@ -93,7 +88,7 @@ pub(super) mod tests {
         Record {
             request: RequestId::from_bytes([7; 16]),
             visitor: "2001:db8::1".parse().unwrap(),
-            protocol: Version::HTTP_2,
+            protocol: Protocol::Http2,
             asked,
             host: Some("a.example.com"),
             status: 200,

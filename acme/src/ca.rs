@@ -1,0 +1,185 @@
+//! HTTP with a CA, as `instant-acme` wants it done: under a deadline, with bounded answers, and with an ear for
+//! `Retry-After`, which its errors do not carry.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::RETRY_AFTER;
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient, Problem};
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::{self, PemObject as _};
+use rustls::{ClientConfig, RootCertStore};
+use rustls_platform_verifier::Verifier;
+
+use crate::clock;
+use crate::lock::lock;
+
+/// From a request to the last byte of its answer.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// Directories, orders and chains are a few KiB.
+const LARGEST_ANSWER: usize = 1 << 20;
+
+/// Why a CA cannot be spoken with at all.
+#[derive(Debug, thiserror::Error)]
+pub enum CaError {
+    #[error("`ca_file` `{}` cannot be read", .path.display())]
+    Unreadable { path: PathBuf, source: io::Error },
+    #[error("`ca_file` `{}` holds no certificate in PEM format", .path.display())]
+    NoRoots { path: PathBuf, source: Option<pem::Error> },
+    #[error("TLS with the CA cannot be set up")]
+    Tls(#[source] rustls::Error),
+}
+
+/// An answer that is no answer of an ACME CA.
+#[derive(Debug, thiserror::Error)]
+enum Strange {
+    #[error("the CA did not answer within {} s", DEADLINE.as_secs())]
+    Late,
+    #[error("the CA cannot be reached")]
+    Unreachable(#[source] hyper_util::client::legacy::Error),
+    #[error("the CA's answer broke off, or is longer than {} MiB", LARGEST_ANSWER >> 20)]
+    Broke(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("the CA answered {0}, with no problem document that says why")]
+    Status(StatusCode),
+}
+
+impl From<Strange> for Error {
+    fn from(strange: Strange) -> Self {
+        Self::Other(Box::new(strange))
+    }
+}
+
+/// What a CA last said of when to come again, in an answer that was an error.
+#[derive(Debug, Clone, Default)]
+pub struct ComeAgain(Arc<Mutex<Option<i64>>>);
+
+impl ComeAgain {
+    /// Takes it, as seconds since 1970.
+    pub(crate) fn take(&self) -> Option<i64> {
+        lock(&self.0).take()
+    }
+
+    fn note(&self, headers: &HeaderMap) {
+        let said = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(moment);
+        if said.is_some() {
+            *lock(&self.0) = said;
+        }
+    }
+}
+
+/// Seconds from now, or a date (RFC 9110, section 10.2.3).
+fn moment(text: &str) -> Option<i64> {
+    let text = text.trim();
+    let after = text.parse::<u32>().ok().map(|seconds| clock::now() + i64::from(seconds));
+    after.or_else(|| httpdate::parse_http_date(text).ok().map(clock::seconds))
+}
+
+/// The way to one CA.
+pub(crate) struct Ca {
+    client: Client<HttpsConnector<HttpConnector>, BodyWrapper<Bytes>>,
+    come_again: ComeAgain,
+}
+
+impl Ca {
+    pub(crate) async fn new(ca_file: Option<PathBuf>, come_again: ComeAgain) -> Result<Self, CaError> {
+        let tls = tls(ca_file).await?;
+        let connector =
+            HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http1().enable_http2();
+        Ok(Self { client: Client::builder(TokioExecutor::new()).build(connector.build()), come_again })
+    }
+}
+
+impl fmt::Debug for Ca {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ca").finish_non_exhaustive()
+    }
+}
+
+async fn tls(ca_file: Option<PathBuf>) -> Result<ClientConfig, CaError> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider));
+    let builder = builder.with_safe_default_protocol_versions().map_err(CaError::Tls)?;
+    let builder = match ca_file {
+        Some(path) => builder.with_root_certificates(roots(path).await?),
+        None => {
+            let verifier = Verifier::new(provider).map_err(CaError::Tls)?;
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
+        }
+    };
+    Ok(builder.with_no_client_auth())
+}
+
+async fn roots(path: PathBuf) -> Result<RootCertStore, CaError> {
+    let bytes = match tokio::fs::read(&path).await {
+        Ok(bytes) => bytes,
+        Err(source) => return Err(CaError::Unreadable { path, source }),
+    };
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+    let (found, source) = found.map_or_else(|error| (Vec::new(), Some(error)), |found| (found, None));
+    let mut roots = RootCertStore::empty();
+    match roots.add_parsable_certificates(found) {
+        (0, _) => Err(CaError::NoRoots { path, source }),
+        _ => Ok(roots),
+    }
+}
+
+impl HttpClient for Ca {
+    fn request(
+        &self,
+        request: Request<BodyWrapper<Bytes>>,
+    ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, Error>> + Send>> {
+        let (sent, come_again) = (self.client.request(request), self.come_again.clone());
+        Box::pin(async move {
+            let answer = async {
+                let (parts, body) = sent.await.map_err(Strange::Unreachable)?.into_parts();
+                let body = Limited::new(body, LARGEST_ANSWER).collect().await.map_err(Strange::Broke)?;
+                Ok::<_, Strange>(Response::from_parts(parts, body.to_bytes()))
+            };
+            let answer = tokio::time::timeout(DEADLINE, answer).await.unwrap_or(Err(Strange::Late))?;
+            let failed = answer.status().is_client_error() || answer.status().is_server_error();
+            if failed {
+                come_again.note(answer.headers());
+                // A proxy in front of the CA, or one that is down, says so in HTML.
+                if serde_json::from_slice::<Problem>(answer.body()).is_err() {
+                    return Err(Strange::Status(answer.status()).into());
+                }
+            }
+            Ok(BytesResponse::from(answer.map(Full::new)))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn when_to_come_again() {
+        let in_a_minute = moment("60").unwrap() - clock::now();
+        assert!((59..=60).contains(&in_a_minute));
+        assert_eq!(moment("Fri, 31 Dec 1999 23:59:59 GMT"), Some(946_684_799));
+        for odd in ["", "soon", "-5", "99999999999"] {
+            assert_eq!(moment(odd), None, "{odd}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_root_that_is_none_is_told() {
+        let missing = Ca::new(Some("/nowhere/root.pem".into()), ComeAgain::default()).await;
+        assert!(matches!(missing, Err(CaError::Unreadable { .. })));
+        let empty = Ca::new(Some("/dev/null".into()), ComeAgain::default()).await;
+        assert!(matches!(empty, Err(CaError::NoRoots { .. })));
+    }
+}
