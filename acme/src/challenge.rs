@@ -64,8 +64,9 @@ fn certificate(hostname: &Hostname, digest: &[u8; 32]) -> Result<Arc<CertifiedKe
     let key = KeyPair::generate().map_err(CertificateError::Make)?;
     let leaf = params.self_signed(&key).map_err(CertificateError::Make)?;
     let secret = PrivateKeyDer::Pkcs8(key.serialize_der().into());
-    let certified = CertifiedKey::from_der(vec![leaf.der().clone()], secret, &aws_lc_rs::default_provider());
-    Ok(Arc::new(certified.map_err(CertificateError::Key)?))
+    let signer = aws_lc_rs::sign::any_supported_type(&secret).map_err(CertificateError::Key)?;
+    // Not compared with its key, as others are: what reads it for that stops at the critical extension.
+    Ok(Arc::new(CertifiedKey::new(vec![leaf.der().clone()], signer)))
 }
 
 /// An answer that is given until this is dropped.

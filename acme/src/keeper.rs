@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use process::{random, terminal};
+use process::terminal;
 use protocol::hostname::HostnamePattern;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::{AbortHandle, JoinError, JoinSet};
@@ -62,13 +62,15 @@ pub struct Keeper {
     rows: Mutex<BTreeMap<HostnamePattern, Row>>,
     pokes: Mutex<HashMap<HostnamePattern, Arc<Notify>>>,
     orders: Semaphore,
-    /// Who this process is where others order from the same store.
+    /// Who orders, where others do from the same store.
     holder: String,
 }
 
 impl Keeper {
+    /// `holder` is who orders, where others do from the same store; the same after a restart, so that nobody waits for
+    /// what was claimed before it.
     #[must_use]
-    pub fn new(keep: Arc<dyn Keep>) -> Self {
+    pub fn new(keep: Arc<dyn Keep>, holder: String) -> Self {
         Self {
             keep,
             shelf: Arc::default(),
@@ -77,7 +79,7 @@ impl Keeper {
             rows: Mutex::default(),
             pokes: Mutex::default(),
             orders: Semaphore::new(AT_ONCE),
-            holder: u128::from_be_bytes(random::bytes()).to_string(),
+            holder,
         }
     }
 

@@ -129,7 +129,8 @@ mod tests {
             let life = Lifetime { not_before, not_after: not_before + length };
             prop_assert!(life.renew_at(chance) <= life.not_after);
             prop_assert!(life.renew_at(chance) >= life.not_before);
-            prop_assert!(Window { start, end }.renew_at(life, chance) <= life.not_after);
+            let window = Window { start, end };
+            prop_assert!(window.renew_at(life, chance) <= life.not_after);
         }
     }
 }

@@ -51,7 +51,7 @@ impl Ordered {
     #[must_use]
     pub fn new(folder: PathBuf, relay: &RelayAddress) -> Self {
         Self {
-            keeper: Arc::new(Keeper::new(Arc::new(Folder::new(folder)))),
+            keeper: Arc::new(Keeper::new(Arc::new(Folder::new(folder)), "agent".to_owned())),
             relay: relay.authority().host().to_string(),
             plan: Mutex::default(),
             wishes: watch::channel(Wishes::default()).0,

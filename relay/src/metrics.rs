@@ -148,11 +148,7 @@ impl Metrics {
             peers: put(to, "peers_enrolled", "Peers that are enrolled"),
             lines_lost: put(to, "access_log_lines_lost", "Lines that could not be written"),
             orders: put(to, "certificate_orders", "Orders of certificates since the start, by outcome"),
-            expiries: put(
-                to,
-                "certificate_expiry_timestamp_seconds",
-                "When the certificate of a hostname expires, in seconds since 1970",
-            ),
+            expiries: put_in(to, "certificate_expiry_timestamp", Unit::Seconds, "When a certificate expires"),
             registry: root,
         }
     }

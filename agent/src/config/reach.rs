@@ -58,6 +58,8 @@ mod tests {
     fn a_service_is_reached_the_ways_that_name_it() {
         let config = read_text(
             r#"
+[acme]
+agree_to_terms = true
 [service.web]
 origin = "http://127.0.0.1:1"
 [service.both]

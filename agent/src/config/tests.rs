@@ -131,6 +131,8 @@ fn each_mistake_about_connections_and_browsers_is_located() {
 }
 
 const SEALED: &str = r#"
+[acme]
+agree_to_terms = true
 [service.web]
 origin = "http://127.0.0.1:3000"
 [service.vault]
@@ -213,6 +215,15 @@ fn each_mistake_about_sealed_hostnames_is_located() {
         // On the last line, and nothing else.
         assert_eq!((found.len(), found[0].0), (1, Some(text.lines().count())), "{lines}: {found:?}");
     }
+}
+
+#[test]
+fn who_ends_tls_orders_certificates() {
+    let text = sealed("a.example.com", "tls = \"agent\"\nservice = \"web\"");
+    assert!(read_text(&text).unwrap().acme().is_some());
+    let without = mistakes(&text.replace("[acme]\nagree_to_terms = true\n", ""));
+    assert_eq!(without.len(), 1, "{without:?}");
+    assert!(without[0].1.contains("there is no `[acme]`"), "{without:?}");
 }
 
 #[test]

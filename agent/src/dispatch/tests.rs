@@ -8,6 +8,8 @@ use super::*;
 use crate::testing::{Dispatched, no_certificates};
 
 const SERVICES: &str = r#"
+[acme]
+agree_to_terms = true
 [service.routed]
 origin = "http://ADDRESS"
 [service.vault]

@@ -17,6 +17,8 @@ use super::*;
 use crate::testing::Dispatched;
 
 const SERVICES: &str = r#"
+[acme]
+agree_to_terms = true
 [service.web]
 origin = "http://ADDRESS"
 [service.grpc]

@@ -25,7 +25,7 @@ pub(super) fn read(table: Option<Table<'_>>) -> InternalCa {
         table.problems().add_with_hint(
             domains.place(),
             "there is no domain here",
-            "without `domains` the root permits the names that were granted",
+            "without `domains` the root permits the names that are served",
         );
     }
     InternalCa { enabled, domains: domains.value.into_iter().map(|domain| domain.value.0).collect() }

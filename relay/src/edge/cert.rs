@@ -244,13 +244,13 @@ impl Certificates {
         if signs { Source::Internal } else { Source::None }
     }
 
-    /// Has the internal CA's root permit what it will have to sign for: whoever fetches the root after a grant has the one
-    /// that the first visitor needs.
-    pub(crate) fn expect(&self, mut granted: Vec<HostnamePattern>) {
+    /// Has the internal CA's root permit what it will have to sign for: whoever fetches the root once an agent is there has
+    /// the one that the first visitor needs.
+    pub(crate) fn expect(&self, mut served: Vec<HostnamePattern>) {
         let Some(internal) = &self.internal else { return };
         let files = self.files.load();
-        granted.retain(|name| !files.cover(name));
-        internal.permit(&granted);
+        served.retain(|name| !files.cover(name) && self.ordered.find(name).is_none());
+        internal.permit(&served);
     }
 
     /// Once for each name: the owner of the relay granted it, and no visitor gets past TLS.

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZero;
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
@@ -60,7 +61,7 @@ pub(super) async fn open(config: &Config, stop: &CancellationToken) -> Result<Op
     let secret = store.relay_secret(process::random::bytes()).await?;
     let registry = Arc::new(Registry::new(config.timeouts));
     let enrollment = Arc::new(Enrollment::new(store, Arc::clone(&registry), secret).await?);
-    let keeper = keeper(&enrollment.store).await?;
+    let keeper = keeper(&enrollment.store, instance(&config.data_dir)?).await?;
     let certificates = certificates(config, Arc::clone(&registry), &keeper)?;
     let challenges = Arc::clone(&keeper.challenges);
     let automatic = automatic(config, keeper, Arc::clone(&registry), Arc::clone(&certificates));
@@ -163,8 +164,18 @@ fn listen_error(address: SocketAddr) -> impl Fn(io::Error) -> RelayError {
     move |source| RelayError::Listen { address, source }
 }
 
-async fn keeper(store: &Store) -> Result<Arc<Keeper>, RelayError> {
-    let keeper = Keeper::new(Arc::new(store.clone()));
+/// Who this relay is among those that share a store: a number in its data folder, drawn the first time.
+fn instance(data_dir: &Path) -> Result<String, RelayError> {
+    let path = data_dir.join("instance");
+    if !path.exists() {
+        let drawn = u128::from_be_bytes(process::random::bytes());
+        private_file::write(&path, format!("{drawn:032x}").as_bytes())?;
+    }
+    Ok(String::from_utf8_lossy(&private_file::read(&path)?).trim().to_owned())
+}
+
+async fn keeper(store: &Store, instance: String) -> Result<Arc<Keeper>, RelayError> {
+    let keeper = Keeper::new(Arc::new(store.clone()), instance);
     keeper.load().await.map_err(RelayError::Kept)?;
     Ok(Arc::new(keeper))
 }
