@@ -208,3 +208,6 @@ impl Tended {
         self.tasks.spawn(tending.run())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@ pub(crate) mod explain;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use acme::keeper::State;
 use protocol::hostname::{Hostname, HostnamePattern};
 use protocol::id::PeerName;
 use serde::{Deserialize, Serialize};
@@ -68,6 +69,9 @@ pub(crate) struct Status {
     pub(crate) fingerprint: String,
     pub(crate) peers: usize,
     pub(crate) sessions: Vec<SessionRow>,
+    /// Hostnames whose certificate is missing, late or not to be had.
+    #[serde(default)]
+    pub(crate) certificates_wanting: Vec<HostnamePattern>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -218,7 +222,15 @@ impl Admin {
             fingerprint: self.enrollment.secret.public().fingerprint(),
             peers: self.enrollment.registry.peer_count(),
             sessions: sessions.iter().map(|session| SessionRow::of(session)).collect(),
+            certificates_wanting: self.wanting(),
         })
+    }
+
+    fn wanting(&self) -> Vec<HostnamePattern> {
+        let rows = self.automatic.rows().into_iter();
+        let wanting =
+            rows.filter(|row| row.error.is_some() || matches!(row.state, State::Warning | State::Missing));
+        wanting.map(|row| row.name).collect()
     }
 
     /// What a scrape gets.

@@ -11,11 +11,13 @@ use clap::{CommandFactory, Parser};
 use process::local::{self, CallError};
 use process::shutdown::{self, Ended};
 use process::{logging, open_files, terminal};
+use zeroize::Zeroizing;
 
 use self::arguments::{
     Arguments, AuditCommand, CaCommand, CertCommand, Command, PeerCommand, RouteCommand, TokenCommand,
 };
 use crate::admin::{Answer, Request};
+use crate::config::acme::Acme;
 use crate::config::validated::Config;
 use crate::config::{self, ConfigError};
 use crate::edge::cert::{CertError, FileCertificates};
@@ -29,6 +31,8 @@ enum CommandError {
     Config(#[from] ConfigError),
     #[error("a certificate cannot be used")]
     Certificate(#[source] CertError),
+    #[error("`{}`, which `[acme]` names, cannot be read", .path.display())]
+    Unreadable { path: PathBuf, source: std::io::Error },
     #[error(transparent)]
     Relay(#[from] RelayError),
     #[error("logging cannot be set up")]
@@ -62,6 +66,7 @@ impl CommandError {
             }
             Self::Config(ConfigError::Rejected(_))
             | Self::Certificate(_)
+            | Self::Unreadable { .. }
             | Self::Logging(_)
             | Self::Runtime(_)
             | Self::Output(_)
@@ -139,18 +144,31 @@ fn check(path: &Path) -> Result<ExitCode, CommandError> {
     let config = config::load(path)?;
     let certificates = FileCertificates::load(&config.certificates).err();
     let authorities = Authorities::load(&config.visitor_certificates).err();
-    let errors: Vec<_> = certificates.into_iter().chain(authorities).flatten().collect();
+    let certificates = certificates.into_iter().chain(authorities).flatten().map(CommandError::Certificate);
+    let errors: Vec<_> = certificates.chain(unreadable(&config)).collect();
     if !errors.is_empty() {
         for error in errors {
-            terminal::stderr_line(terminal::report(&CommandError::Certificate(error), None));
+            terminal::stderr_line(terminal::report(&error, None));
         }
         return Ok(ExitCode::FAILURE);
     }
-    let Config { name, certificates, .. } = &config;
+    let Config { name, certificates, acme, .. } = &config;
     let count = certificates.len();
-    let line = format!("`{}` is right: relay `{name}`, {count} certificates from files", path.display());
+    let ordered =
+        acme.as_ref().map_or(String::new(), |acme| format!(", others from {}", acme.settings.directory));
+    let line =
+        format!("`{}` is right: relay `{name}`, {count} certificates from files{ordered}", path.display());
     terminal::stdout_line(line).map_err(CommandError::Output)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What `[acme]` names and cannot be read. Nothing of it is shown: most of it is secret.
+fn unreadable(config: &Config) -> impl Iterator<Item = CommandError> {
+    let files = config.acme.iter().flat_map(Acme::files);
+    files.filter_map(|file| {
+        let source = std::fs::read(file).map(Zeroizing::new).err()?;
+        Some(CommandError::Unreadable { path: file.to_owned(), source })
+    })
 }
 
 fn token(path: &Path, command: TokenCommand) -> Result<ExitCode, CommandError> {

@@ -67,13 +67,18 @@ fn table(head: &[&str]) -> Table {
 }
 
 fn status_text(status: &Status) -> String {
-    let Status { name, version, https, http, metrics, fingerprint, peers, sessions } = status;
+    let Status { name, version, https, http, metrics, fingerprint, peers, sessions, certificates_wanting } =
+        status;
     let http = http.map_or("off".to_owned(), |address| address.to_string());
     let metrics = metrics.map_or(String::new(), |address| format!(", metrics {address}"));
     let head = format!(
         "relay {name} {version}\nhttps {https}, http {http}{metrics}\nfingerprint {fingerprint}\n{peers} peers, {} sessions",
         sessions.len()
     );
+    let head = match &certificates_wanting[..] {
+        [] => head,
+        some => format!("{head}\ncertificates: look at {} (`relay cert list`)", list(some)),
+    };
     if sessions.is_empty() {
         return head;
     }

@@ -79,6 +79,10 @@ pub(crate) enum HandshakeFailure {
     NoName,
     #[error("a CA asked for a challenge that no open order has")]
     NoChallenge,
+    #[error(
+        "the hostname is sealed, and a `[[visitor_certificate]]` asks for what only the relay could check"
+    )]
+    SealedAndRuled,
     #[error("the certificate that the visitor showed earlier no longer counts")]
     Proof(#[source] rustls::Error),
 }
@@ -121,6 +125,11 @@ impl VisitorTls {
         let (sni, is_ca) = (hostname(&accepted.client_hello()), offers(&accepted.client_hello(), ACME_TLS));
         let Some(sni) = sni else { return Err(refuse_name(stream).await) };
         if self.certificates.is_sealed(&sni) {
+            // Who asks visitors for a certificate does not want it left to somebody else.
+            if self.visitor_certificates.policy(&sni).is_some() {
+                refuse(stream, UNRECOGNIZED_NAME).await;
+                return Err(HandshakeFailure::SealedAndRuled);
+            }
             return Ok(Greeted::Sealed(SealedVisit { stream, said: bytes, sni, proxied }));
         }
         let start = StartHandshake::from_parts(accepted, stream);

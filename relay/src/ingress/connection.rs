@@ -63,7 +63,8 @@ fn outcome(failure: &HandshakeFailure) -> Outcome {
         HandshakeFailure::Proxy(_)
         | HandshakeFailure::Tls(_)
         | HandshakeFailure::Proof(_)
-        | HandshakeFailure::NoChallenge => Outcome::Failed,
+        | HandshakeFailure::NoChallenge
+        | HandshakeFailure::SealedAndRuled => Outcome::Failed,
     }
 }
 

@@ -100,6 +100,13 @@ pub(crate) enum Provider {
 }
 
 impl Provider {
+    pub(super) fn files(&self) -> Vec<&Path> {
+        match self {
+            Self::Rfc2136 { key_file: file, .. } | Self::Token { file, .. } => vec![file],
+            Self::Pair { key_file, secret_file, .. } => vec![key_file, secret_file],
+        }
+    }
+
     pub(super) fn below(self, folder: &Path) -> Self {
         match self {
             Self::Rfc2136 { server, key_name, key_file, algorithm } => {
