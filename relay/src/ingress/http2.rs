@@ -152,9 +152,15 @@ impl Streams {
         let is_head = request.method() == Method::HEAD;
         let interim = Interim::default();
         let unread = Unread::default();
-        let (asked, tunnel) = asked(request, interim.clone(), unread.clone());
+        let (mut asked, tunnel) = asked(request, interim.clone(), unread.clone());
+        let limits = **self.ingress.limits.load();
+        if let Inbound::Http2(body) = asked.request.body_mut()
+            && body.announces_nothing()
+        {
+            tokio::time::timeout(limits.head_time, body.end_of_nothing()).await.ok()?.ok()?;
+        }
         let serving = Box::pin(forward::serve(&self.ingress, &self.visitor, asked));
-        let stall = self.ingress.limits.load().stall_time;
+        let stall = limits.stall_time;
         let mut response = exchange::answer(respond, (&interim, stall), serving).await?;
         if let Some(tunnel) = tunnel
             && response.extensions_mut().remove::<Switched>().is_some()

@@ -1,6 +1,7 @@
 //! The body of a visitor's request, whatever protocol it comes over. What ends it before its announced length is an error:
 //! an origin never takes half a body for a whole one.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
@@ -90,6 +91,25 @@ pub(crate) struct Http2Body {
 impl Http2Body {
     pub(crate) fn new(stream: h2::RecvStream, announced: Option<u64>, unread: Unread) -> Self {
         Self { stream: Some(stream), unread, left: announced, data_ended: false }
+    }
+
+    /// Whether it says that nothing comes, and the visitor has not said that this is all.
+    pub(super) fn announces_nothing(&self) -> bool {
+        self.left == Some(0) && !self.data_ended && !self.is_end_stream()
+    }
+
+    /// Waits for the end of a body that announces nothing: the origin would take the head alone for a whole request, and
+    /// what comes after all is an error.
+    pub(super) async fn end_of_nothing(&mut self) -> Result<(), h2::Error> {
+        while !self.data_ended
+            && let Some(stream) = &mut self.stream
+        {
+            match poll_fn(|cx| stream.poll_data(cx)).await {
+                Some(data) => drop(self.on_data(data?)?),
+                None => self.data_ended = true,
+            }
+        }
+        Ok(())
     }
 
     fn is_end_stream(&self) -> bool {

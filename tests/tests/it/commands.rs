@@ -143,7 +143,7 @@ async fn run_says_which_hostname_is_refused_and_serves_it_once_it_is_granted() {
     agent.write_config(&simple("other.example.com", &format!("http://{}", origin.address)));
     agent.run();
     agent.wait_until_up();
-    assert!(agent.process().log().contains("relay peer grant home --hostname other.example.com"));
+    agent.process().wait_for_log("relay peer grant home --hostname other.example.com");
     relay.ask(&["peer", "grant", "home", "--hostname", "other.example.com"]);
     let visitor = Visitor::of(&relay);
     eventually("it is served", async || {
