@@ -90,6 +90,7 @@ pub struct Relay {
     pub https: SocketAddr,
     pub http: SocketAddr,
     pub fingerprint: String,
+    log_filter: String,
 }
 
 impl Relay {
@@ -131,7 +132,17 @@ impl Relay {
         Self::configured("127.0.0.1:0", "127.0.0.1:0", "", sections)
     }
 
+    /// The same, with everything in its log that could be there.
+    #[must_use]
+    pub fn without_ca_that_says_all(sections: &str) -> Self {
+        Self::logging("trace".to_owned(), ("127.0.0.1:0", "127.0.0.1:0"), "", sections)
+    }
+
     fn configured(http: &str, https: &str, ca: &str, sections: &str) -> Self {
+        Self::logging(log_filter(), (http, https), ca, sections)
+    }
+
+    fn logging(log_filter: String, (http, https): (&str, &str), ca: &str, sections: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().display();
         let text = format!(
@@ -139,16 +150,16 @@ impl Relay {
              [edge]\nhttp = \"{http}\"\nhttps = \"{https}\"\n{ca}{sections}"
         );
         fs::write(folder.path().join("relay.toml"), text).expect("a configuration can be written");
-        let process = Self::launch(folder.path());
-        let mut relay =
-            Self { folder, process, https: unspecified(), http: unspecified(), fingerprint: String::new() };
+        let process = Self::launch(folder.path(), &log_filter);
+        let (https, http, fingerprint) = (unspecified(), unspecified(), String::new());
+        let mut relay = Self { folder, process, https, http, fingerprint, log_filter };
         relay.learn();
         relay
     }
 
-    fn launch(folder: &Path) -> Process {
+    fn launch(folder: &Path, log_filter: &str) -> Process {
         let mut command = Command::new(&binaries().relay);
-        command.arg("serve").arg("--config").arg(folder.join("relay.toml")).env("ADIT_LOG", log_filter());
+        command.arg("serve").arg("--config").arg(folder.join("relay.toml")).env("ADIT_LOG", log_filter);
         Process::start(command, folder.join("relay.log"))
     }
 
@@ -173,7 +184,7 @@ impl Relay {
             .replace("https = \"127.0.0.1:0\"", &format!("https = \"{}\"", self.https))
             .replace("http = \"127.0.0.1:0\"", &format!("http = \"{}\"", self.http));
         fs::write(&file, text).expect("the configuration can be written");
-        self.process = Self::launch(self.folder.path());
+        self.process = Self::launch(self.folder.path(), &self.log_filter);
         self.learn();
     }
 

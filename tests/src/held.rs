@@ -33,6 +33,12 @@ impl Holder {
         let stream = next.expect("a connection comes").expect("the origin listens");
         Held { stream, buffer: Vec::new() }
     }
+
+    /// Whether nobody has come whom [`Self::next`] has not told of.
+    #[must_use]
+    pub fn is_left_alone(&mut self) -> bool {
+        self.accepted.try_recv().is_err()
+    }
 }
 
 /// One connection of the relay to the origin.

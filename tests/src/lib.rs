@@ -19,5 +19,6 @@ pub mod program;
 pub mod raw;
 pub mod tape;
 pub mod tls;
+pub mod tls_origin;
 pub mod visitor;
 pub mod wait;

@@ -100,7 +100,8 @@ impl Drop for Origin {
     }
 }
 
-async fn describe(name: &str, request: Request<Incoming>) -> Response<Body> {
+/// See [`Origin::named`].
+pub(crate) async fn describe(name: &str, request: Request<Incoming>) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

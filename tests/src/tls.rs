@@ -47,7 +47,13 @@ impl Tls {
     /// under every other, as no honest visitor does.
     #[must_use]
     pub fn of(relay: &Relay, versions: &[&'static SupportedProtocolVersion]) -> Self {
-        Self::with(relay, versions, None)
+        Self::believing(relay, versions, &relay.ca_file())
+    }
+
+    /// The same, believing the certificates in a file and no others.
+    #[must_use]
+    pub fn believing(relay: &Relay, versions: &[&'static SupportedProtocolVersion], roots: &Path) -> Self {
+        Self::with(relay, versions, roots, None)
     }
 
     /// The same with a certificate: `STEM.pem` and `STEM.key` of a folder.
@@ -57,16 +63,17 @@ impl Tls {
         versions: &[&'static SupportedProtocolVersion],
         (folder, stem): (&Path, &str),
     ) -> Self {
-        Self::with(relay, versions, Some((folder, stem)))
+        Self::with(relay, versions, &relay.ca_file(), Some((folder, stem)))
     }
 
     fn with(
         relay: &Relay,
         versions: &[&'static SupportedProtocolVersion],
+        believed: &Path,
         shown: Option<(&Path, &str)>,
     ) -> Self {
         let mut roots = RootCertStore::empty();
-        for root in CertificateDer::pem_file_iter(relay.ca_file()).expect("the root") {
+        for root in CertificateDer::pem_file_iter(believed).expect("the root") {
             roots.add(root.expect("PEM")).expect("a root");
         }
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

@@ -1,6 +1,7 @@
 //! The certificate that a visitor is shown: who it is, read by hand.
 
 use data_encoding::BASE64URL_NOPAD;
+use rustls::pki_types::CertificateDer;
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
@@ -10,6 +11,12 @@ const AUTHORITY_KEY_IDENTIFIER: &[u8] = &[0x06, 0x03, 0x55, 0x1d, 0x23];
 /// A certificate in DER.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leaf(Vec<u8>);
+
+impl From<CertificateDer<'_>> for Leaf {
+    fn from(der: CertificateDer<'_>) -> Self {
+        Self(der.to_vec())
+    }
+}
 
 impl Leaf {
     /// The one that was shown on a connection.

@@ -1,6 +1,6 @@
 //! The access log: one line a request, and nothing in it that opens a door or moves a cursor.
 
-mod own_output;
+pub(crate) mod own_output;
 mod rotation;
 mod upgraded;
 

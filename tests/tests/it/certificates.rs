@@ -2,6 +2,7 @@
 //! at the real relay. `.ci/run` installs Pebble and BIND.
 
 mod account;
+mod agent;
 mod challenges;
 mod dns;
 mod failures;

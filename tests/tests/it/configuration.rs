@@ -77,13 +77,13 @@ error: not an address or a network such as `192.0.2.0/24`
 7 | trusted_proxies = ["10.0.0.0/33"]
   |                    ^^^^^^^^^^^^^
 
-error: this version does not order certificates
+error: a CA gives certificates only to those who agree to its terms
  --> relay.toml:9:1
   |
 9 | [acme]
   | ^^^^^^
   |
-  = hint: name files in `[[certificate]]`, or use `[internal_ca]`
+  = hint: read the terms of your CA, then write `agree_to_terms = true`
 
 error: missing key `key` in `certificate` number 1
   --> relay.toml:12:1
@@ -133,7 +133,7 @@ error: unknown key `password`
 2 | password = ***
   | ^^^^^^^^
 
-error: an origin begins with `http://`, `https://`, `h2c://` or `unix:/`
+error: an origin begins with `http://`, `https://`, `h2c://`, `tcp://` or `unix:/`
  --> agent.toml:5:10
   |
 5 | origin = "ftp://127.0.0.1:3000"
@@ -289,19 +289,50 @@ fn the_examples_of_deploy_are_right() {
         assert_eq!((output.status.code(), stderr(&output)), (Some(0), String::new()), "{name}");
         assert!(String::from_utf8_lossy(&output.stdout).contains(" is right: "));
     }
+    let output = check_in(&deploy, &binaries().relay, "relay.toml");
+    assert_eq!((output.status.code(), stderr(&output)), (Some(0), String::new()));
+    assert!(
+        String::from_utf8_lossy(&output.stdout).contains("others from https://acme-v02.api.letsencrypt.org")
+    );
     let folder = tempfile::tempdir().expect("a folder");
     let text = fs::read_to_string(deploy.join("relay.toml")).expect("the example");
-    let mut replaced = text.clone();
-    for hostname in ["relay.example.com", "koda.example.com"] {
-        Authority::new().write(folder.path(), hostname, &[hostname]);
-        let named = |file: &str| format!("/etc/adit/certs/{hostname}/{file}");
-        assert!(text.contains(&named("fullchain.pem")) && text.contains(&named("privkey.pem")));
-        replaced = replaced.replace(&named("fullchain.pem"), &format!("{hostname}.pem"));
-        replaced = replaced.replace(&named("privkey.pem"), &format!("{hostname}.key"));
-    }
+    let optional = uncommented(&text, "# [[certificate]]", 3);
+    Authority::new().write(folder.path(), "koda", &["koda.example.com"]);
+    let named = |file: &str| format!("/etc/adit/certs/koda.example.com/{file}");
+    assert!(optional.contains(&named("fullchain.pem")) && optional.contains(&named("privkey.pem")));
+    let replaced =
+        optional.replace(&named("fullchain.pem"), "koda.pem").replace(&named("privkey.pem"), "koda.key");
     fs::write(folder.path().join("relay.toml"), replaced).expect("a file");
     let output = check_in(folder.path(), &binaries().relay, "relay.toml");
     assert_eq!((output.status.code(), stderr(&output)), (Some(0), String::new()));
+}
+
+/// The example with some lines of it in force that stand there as comments.
+fn uncommented(text: &str, first: &str, count: usize) -> String {
+    assert!(text.lines().any(|line| line == first), "{first}");
+    let mut left = 0;
+    let lines = text.lines().map(|line| {
+        if line == first {
+            left = count;
+        }
+        if left == 0 {
+            return line.to_owned();
+        }
+        left -= 1;
+        line.trim_start_matches("# ").to_owned()
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// What `[acme]` names has to be there: without it the first order would say so, in the night.
+#[test]
+fn what_acme_names_has_to_be_readable() {
+    let text = "name = \"relay.example.com\"\n[acme]\nagree_to_terms = true\nca_file = \"/nowhere/root.pem\"\n\
+                [acme.dns]\nprovider = \"cloudflare\"\ntoken_file = \"/nowhere/token\"\n";
+    let output = check(&binaries().relay, "relay.toml", text.as_bytes());
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("`/nowhere/root.pem`") && said.contains("`/nowhere/token`"), "{said}");
 }
 
 #[test]

@@ -36,6 +36,7 @@ mod proxy_protocol;
 mod real;
 mod reload;
 mod routing;
+mod sealed;
 mod sessions;
 mod smoke;
 mod strangers;

@@ -15,10 +15,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 const HOSTNAME: &str = "a.example.com";
-const V1: &[u8] = b"PROXY TCP4 203.0.113.7 192.0.2.1 4711 443\r\n";
+pub(crate) const V1: &[u8] = b"PROXY TCP4 203.0.113.7 192.0.2.1 4711 443\r\n";
 const V2_LOCAL: &[u8] = b"\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00";
 /// From 2001:db8::7.
-const V2: &[u8] = b"\r\n\r\n\x00\r\nQUIT\n\x21\x21\x00\x24\
+pub(crate) const V2: &[u8] = b"\r\n\r\n\x00\r\nQUIT\n\x21\x21\x00\x24\
     \x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x07\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x01\x12\x67\x01\xbb";
 
 /// A relay behind proxies of a network, with further keys of `[edge]`.
@@ -29,11 +29,11 @@ async fn bed(edge: &str, expose: &str) -> (Tape, Relay, Agent) {
     (tape, relay, agent)
 }
 
-const TRUSTED: &str = "trusted_proxies = [\"127.0.0.0/8\"]\nproxy_protocol = true\n";
+pub(crate) const TRUSTED: &str = "trusted_proxies = [\"127.0.0.0/8\"]\nproxy_protocol = true\n";
 const ELSEWHERE: &str = "trusted_proxies = [\"192.0.2.0/24\"]\nproxy_protocol = true\n";
 
 /// A connection that begins with these bytes, in pieces.
-async fn begin(address: SocketAddr, bytes: &[u8], piece: usize) -> TcpStream {
+pub(crate) async fn begin(address: SocketAddr, bytes: &[u8], piece: usize) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.expect("TCP");
     stream.set_nodelay(true).expect("a socket");
     for piece in bytes.chunks(piece) {

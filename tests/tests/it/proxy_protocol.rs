@@ -141,14 +141,18 @@ async fn a_reload_that_turns_it_on_leaves_nobody_in_anothers_name() {
     take_turns(&visitor).await;
 }
 
-async fn h2c(mut stream: TcpStream) {
+/// The visitor that a connection begins with, and not one byte more: what follows belongs to another protocol.
+pub(crate) async fn introduced(stream: &mut TcpStream) -> SocketAddr {
     let mut buffer = Vec::new();
-    // One byte after the other: what follows belongs to HTTP/2.
     while ProxyHeader::parse(&buffer, ParseConfig::default()).is_err() {
         buffer.push(stream.read_u8().await.expect("a header"));
     }
     let (header, _) = ProxyHeader::parse(&buffer, ParseConfig::default()).expect("a header");
-    let told = header.proxied_address().expect("a connection for somebody").source.to_string();
+    header.proxied_address().expect("a connection for somebody").source
+}
+
+async fn h2c(mut stream: TcpStream) {
+    let told = introduced(&mut stream).await.to_string();
     let service = service_fn(move |_| {
         let told = told.clone();
         async { Ok::<Response<Body>, std::convert::Infallible>(text(told)) }

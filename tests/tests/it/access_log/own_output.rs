@@ -16,7 +16,7 @@ use tests::wait::eventually;
 
 use super::HOST;
 
-pub(super) async fn file_lines(path: &Path, count: usize) -> Vec<String> {
+pub(crate) async fn file_lines(path: &Path, count: usize) -> Vec<String> {
     eventually(&format!("{count} lines in {}", path.display()), async || {
         let text = fs::read_to_string(path).unwrap_or_default();
         let lines: Vec<_> = text.lines().map(str::to_owned).collect();
@@ -25,7 +25,7 @@ pub(super) async fn file_lines(path: &Path, count: usize) -> Vec<String> {
     .await
 }
 
-pub(super) fn parsed(line: &str) -> Value {
+pub(crate) fn parsed(line: &str) -> Value {
     serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
 }
 

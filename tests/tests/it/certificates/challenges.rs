@@ -13,7 +13,7 @@ use super::{Bed, HOST, OWN, issued};
 const NOBODY: &str = "nobody.example.com";
 
 /// Whether the certificate of a challenge is shown, which no visitor believes, or an alert is sent.
-async fn is_shown(visitor: &Visitor, name: &str) -> bool {
+pub(super) async fn is_shown(visitor: &Visitor, name: &str) -> bool {
     let error = visitor.connect(name, &["acme-tls/1"]).await.expect_err("nobody believes it");
     match error.get_ref().and_then(|source| source.downcast_ref::<rustls::Error>()) {
         Some(rustls::Error::InvalidCertificate(_)) => true,

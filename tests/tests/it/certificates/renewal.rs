@@ -16,14 +16,14 @@ use tokio::task::JoinSet;
 use super::{Bed, HOST, OWN, issued, listed, now, shown};
 
 /// Visitors who ask all the time, each of whom has to be answered.
-struct Crowd {
+pub(super) struct Crowd {
     visits: JoinSet<()>,
     enough: Arc<AtomicBool>,
     answered: Arc<[AtomicUsize; 2]>,
 }
 
 impl Crowd {
-    fn of(visitor: &Visitor) -> Self {
+    pub(super) fn of(visitor: &Visitor) -> Self {
         let mut crowd = Self { visits: JoinSet::new(), enough: Arc::default(), answered: Arc::default() };
         for _ in 0..2 {
             let kept = keep_asking(visitor.clone(), Arc::clone(&crowd.enough), Arc::clone(&crowd.answered));
@@ -35,7 +35,7 @@ impl Crowd {
     }
 
     /// Waits until both kinds have been answered this often more.
-    async fn is_answered(&self, times: usize) {
+    pub(super) async fn is_answered(&self, times: usize) {
         let counts = || [0, 1].map(|kind: usize| self.answered[kind].load(Ordering::Relaxed));
         let before = counts();
         eventually("visitors are answered", async || {
@@ -44,7 +44,7 @@ impl Crowd {
         .await;
     }
 
-    async fn end(mut self) {
+    pub(super) async fn end(mut self) {
         self.enough.store(true, Ordering::Relaxed);
         while let Some(ended) = self.visits.join_next().await {
             ended.expect("every visit is answered");
@@ -72,7 +72,7 @@ async fn keep_coming(visitor: Visitor, enough: Arc<AtomicBool>, answered: Arc<[A
 }
 
 /// The certificate that takes the place of another.
-async fn successor(visitor: &Visitor, hostname: &str, before: &Leaf) -> Leaf {
+pub(super) async fn successor(visitor: &Visitor, hostname: &str, before: &Leaf) -> Leaf {
     eventually("a new certificate is shown", async || {
         let leaf = shown(visitor, hostname).await;
         (leaf.serial() != before.serial()).then_some(leaf)
