@@ -108,7 +108,7 @@ impl Automatic {
         let once = once.filter(|name| routes.granted().any(|granted| granted.covers(name)));
         let own = HostnamePattern::from(self.name.clone());
         let all = std::iter::once(own).chain(served).chain(once);
-        all.filter(|name| !self.certificates.has_file(name) && !is_sealed(routes, name)).collect()
+        all.filter(|name| !self.certificates.has_file(name) && !routes.seals(name)).collect()
     }
 
     /// Orders anew at once. False where nobody tends the hostname.
@@ -132,7 +132,7 @@ impl Automatic {
         names.extend(self.certificates.named_in_files());
         let row = |name: HostnamePattern| {
             let tended = tended.get(&name);
-            if is_sealed(&routes, &name) { sealed(name) } else { self.row(name, tended) }
+            if routes.seals(&name) { sealed(name) } else { self.row(name, tended) }
         };
         names.into_iter().map(row).collect()
     }
@@ -158,11 +158,6 @@ impl Automatic {
             error: tended.and_then(|row| row.error.clone()),
         }
     }
-}
-
-fn is_sealed(routes: &Routes, name: &HostnamePattern) -> bool {
-    let mut served = routes.served().filter(|serving| serving.exposure.hostname == *name);
-    served.any(|serving| serving.exposure.sealed().is_some())
 }
 
 fn sealed(name: HostnamePattern) -> CertRow {

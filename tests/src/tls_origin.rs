@@ -109,7 +109,8 @@ pub async fn serve<IO>(stream: TlsStream<IO>, name: &'static str)
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = service_fn(move |request| async move { Ok::<_, Infallible>(describe(name, request).await) });
+    let service =
+        service_fn(move |request| async move { Ok::<_, Infallible>(describe(name, request).await) });
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
         let server = http2::Builder::new(TokioExecutor::new());
         drop(server.serve_connection(TokioIo::new(stream), service).await);

@@ -193,6 +193,9 @@ impl Tending {
     /// From the look at DNS to a certificate that is kept.
     async fn order(&self, entry: Entry) -> Result<Certificate, OrderError> {
         tracing::info!(hostname = %self.name, directory = %self.settings().directory, "ordering a certificate");
+        if self.name.exact().is_none() && self.desk.plan.publish.is_none() {
+            return Err(OrderError::WildcardWithoutDns(self.name.clone()));
+        }
         if let Some(hostname) = self.name.exact()
             && !is_shown_in_dns(&self.name, &self.settings().challenges)
         {

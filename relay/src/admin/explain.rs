@@ -24,7 +24,12 @@ pub(crate) enum ExplainError {
 pub(crate) fn explain(routes: &Routes, url: &str) -> Result<Vec<String>, ExplainError> {
     let (hostname, path) = split(url)?;
     let mut lines = vec![format!("hostname: {hostname}")];
-    let servers = match routes.lookup(&hostname) {
+    let lookup = routes.lookup(&hostname);
+    if routes.is_sealed(&hostname) {
+        lines.extend(explain_sealed(&lookup));
+        return Ok(lines);
+    }
+    let servers = match lookup {
         Lookup::Unknown => {
             lines.push("404 unknown-hostname: no peer is granted this hostname".into());
             return Ok(lines);
@@ -35,16 +40,6 @@ pub(crate) fn explain(routes: &Routes, url: &str) -> Result<Vec<String>, Explain
         }
         Lookup::Served(servers) => servers,
     };
-    if routes.is_sealed(&hostname) {
-        let sealed = |serving: &Arc<Serving<Arc<Session>>>| {
-            let target = serving.exposure.sealed()?;
-            let end = if target.sealed == Some(TlsEnd::Agent) { "the agent" } else { "the origin" };
-            let (peer, service) = (&serving.session.peer, &target.service);
-            Some(format!("{peer}: sealed, TLS ends at {end} -> service `{service}`, whatever the path"))
-        };
-        lines.extend(servers.in_turn().filter_map(sealed));
-        return Ok(lines);
-    }
     lines.push(format!("path: {path}{}", read_as(&path)));
     for serving in servers.in_turn() {
         let (peer, exposure) = (&serving.session.peer, &serving.exposure);
@@ -62,6 +57,26 @@ pub(crate) fn explain(routes: &Routes, url: &str) -> Result<Vec<String>, Explain
         });
     }
     Ok(lines)
+}
+
+/// Visitors get an alert of TLS where there is no way.
+fn explain_sealed(lookup: &Lookup<'_, Arc<Session>>) -> Vec<String> {
+    let sealed = |serving: &Arc<Serving<Arc<Session>>>| {
+        let target = serving.exposure.sealed()?;
+        let end = if target.sealed == Some(TlsEnd::Agent) { "the agent" } else { "the origin" };
+        let (peer, service) = (&serving.session.peer, &target.service);
+        Some(format!("{peer}: sealed, TLS ends at {end} -> service `{service}`, whatever the path"))
+    };
+    let mut lines = Vec::new();
+    if let Lookup::Served(servers) = lookup {
+        lines.extend(servers.in_turn().filter_map(sealed));
+    }
+    if lines.is_empty() {
+        lines.push(
+            "agent-offline: the hostname was sealed when it was last served, and no session serves it".into(),
+        );
+    }
+    lines
 }
 
 fn read_as(path: &str) -> String {

@@ -203,15 +203,15 @@ fn find(
     visitor: IpAddr,
     passed_over: &[u64],
 ) -> Result<(Place, Permit), IngressError> {
+    // Its connections never come here; a request for it does over one that was made for another hostname.
+    if routes.is_sealed(&target.hostname) {
+        return Err(IngressError::Misdirected);
+    }
     let servers = match routes.lookup(&target.hostname) {
         Lookup::Served(servers) => servers,
         Lookup::Offline => return Err(IngressError::AgentOffline),
         Lookup::Unknown => return Err(IngressError::UnknownHostname),
     };
-    // Its connections never come here; a request for it does over one that was made for another hostname.
-    if routes.is_sealed(&target.hostname) {
-        return Err(IngressError::Misdirected);
-    }
     let mut nothing = IngressError::AgentOffline;
     for serving in servers.in_turn() {
         if passed_over.contains(&serving.session.id) || !serving.session.is_open() {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use process::terminal;
+use protocol::close::StreamReset;
 use protocol::hostname::Hostname;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
@@ -13,7 +14,7 @@ use super::Ingress;
 use super::access_log::AccessLine;
 use super::carry::Carry;
 use super::connection::stalling;
-use super::error::IngressError;
+use super::error::{IngressError, VISITOR_GONE};
 use crate::edge::admission::Slot;
 use crate::edge::tls::{self, SealedVisit};
 use crate::policy::{self, Permit};
@@ -21,7 +22,7 @@ use crate::route::table::{Lookup, Serving};
 use crate::throttle::{Full, InFlight};
 use crate::tunnel::registry::Routes;
 use crate::tunnel::session::{Asker, FailureReason, Session};
-use crate::tunnel::stream::TunnelStream;
+use crate::tunnel::stream::{StreamFailure, TunnelStream};
 
 /// What a visitor is told that cannot be led on (RFC 8446, section 6.2).
 const ACCESS_DENIED: u8 = 49;
@@ -101,6 +102,14 @@ fn find(
     Err(nothing)
 }
 
+/// An agent gives a stream up that has lost its visitor, who broke TLS or went without a farewell.
+fn code(failure: StreamFailure) -> &'static str {
+    if matches!(failure, StreamFailure::Reset(StreamReset::Cancelled)) {
+        return VISITOR_GONE;
+    }
+    IngressError::from(failure).answer().code
+}
+
 async fn carry(
     ingress: &Ingress,
     (stream, address, said): (TcpStream, SocketAddr, usize),
@@ -116,7 +125,7 @@ async fn carry(
     let visitor = stalling(stream, ingress.limits.load().stall_time);
     tokio::select! {
         ended = carry.run(visitor, &mut origin) => if let Err(error) = ended {
-            line.error = failure.failure().map(|failure| IngressError::from(failure).answer().code);
+            line.error = failure.failure().map(code);
             tracing::debug!(error = terminal::chain(&error), "a sealed connection broke");
         },
         () = serving.withdrawn.cancelled() => {}

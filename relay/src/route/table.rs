@@ -48,19 +48,22 @@ impl<S> Servers<S> {
 pub(crate) struct RouteTable<S> {
     served: HashMap<HostnamePattern, Servers<S>>,
     granted: HashSet<HostnamePattern>,
+    /// What was sealed when it was last served.
+    last_sealed: HashSet<HostnamePattern>,
 }
 
 impl<S> RouteTable<S> {
     pub(crate) fn new(
         serving: impl IntoIterator<Item = Arc<Serving<S>>>,
         granted: HashSet<HostnamePattern>,
+        last_sealed: HashSet<HostnamePattern>,
     ) -> Self {
         let mut served: HashMap<HostnamePattern, Servers<S>> = HashMap::new();
         for one in serving {
             let servers = served.entry(one.exposure.hostname.clone());
             servers.or_insert_with(|| Servers { all: Vec::new(), turn: AtomicUsize::new(0) }).all.push(one);
         }
-        Self { served, granted }
+        Self { served, granted, last_sealed }
     }
 
     /// A name that is granted by itself never falls to whoever holds the wildcard above it.
@@ -82,11 +85,21 @@ impl<S> RouteTable<S> {
         self.granted.iter()
     }
 
-    /// Whether TLS for this hostname ends elsewhere. Where one session says so, no other can have it end here.
+    /// Whether TLS for this hostname ends elsewhere. Where one session says so, no other can have it end here; and while
+    /// nobody serves it, what was sealed stays it: an agent that is away must not make visitors talk to the relay.
     pub(crate) fn is_sealed(&self, hostname: &Hostname) -> bool {
-        match self.lookup(hostname) {
-            Lookup::Served(servers) => servers.all.iter().any(|one| one.exposure.sealed().is_some()),
-            Lookup::Offline | Lookup::Unknown => false,
+        let known = |pattern: HostnamePattern| {
+            let is_known = self.served.contains_key(&pattern) || self.granted.contains(&pattern);
+            (is_known || self.last_sealed.contains(&pattern)).then(|| self.seals(&pattern))
+        };
+        patterns(hostname).find_map(known).unwrap_or(false)
+    }
+
+    /// The same for a hostname or wildcard as it is served or granted.
+    pub(crate) fn seals(&self, pattern: &HostnamePattern) -> bool {
+        match self.served.get(pattern) {
+            Some(servers) => servers.all.iter().any(|one| one.exposure.sealed().is_some()),
+            None => self.last_sealed.contains(pattern),
         }
     }
 
@@ -127,7 +140,7 @@ mod tests {
     fn routing_is_the_same_with_1_101_and_10000_hostnames() {
         for count in [1, 101, 10_000] {
             let all = (0..count).map(|n| serving(&format!("h{n}.example.com"), "one"));
-            let table = RouteTable::new(all, HashSet::new());
+            let table = RouteTable::new(all, HashSet::new(), HashSet::new());
             assert_eq!(found(&table, "H0.Example.com."), Some(vec!["one"]));
             assert_eq!(found(&table, &format!("h{}.example.com", count - 1)), Some(vec!["one"]));
             assert_eq!(found(&table, &format!("h{count}.example.com")), None);
@@ -136,8 +149,8 @@ mod tests {
 
     #[test]
     fn two_sessions_take_turns() {
-        let table =
-            RouteTable::new([serving("a.example.com", "x"), serving("a.example.com", "y")], HashSet::new());
+        let both = [serving("a.example.com", "x"), serving("a.example.com", "y")];
+        let table = RouteTable::new(both, HashSet::new(), HashSet::new());
         let first = found(&table, "a.example.com");
         let second = found(&table, "a.example.com");
         assert_eq!((first, second), (Some(vec!["x", "y"]), Some(vec!["y", "x"])));
@@ -146,11 +159,25 @@ mod tests {
     #[test]
     fn an_exact_name_goes_before_a_wildcard_and_a_granted_name_is_offline() {
         let granted = HashSet::from(["away.example.com".parse().unwrap()]);
-        let table =
-            RouteTable::new([serving("*.example.com", "wild"), serving("a.example.com", "a")], granted);
+        let both = [serving("*.example.com", "wild"), serving("a.example.com", "a")];
+        let table = RouteTable::new(both, granted, HashSet::new());
         assert_eq!(found(&table, "a.example.com"), Some(vec!["a"]));
         assert_eq!(found(&table, "b.example.com"), Some(vec!["wild"]));
         assert_eq!(found(&table, "b.a.example.com"), None);
         assert_eq!(table.owner(&"b.example.com".parse().unwrap()), Some("*.example.com".parse().unwrap()));
+    }
+
+    #[test]
+    fn what_was_sealed_stays_it_while_nobody_serves_it() {
+        let names = |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect::<HashSet<_>>();
+        let granted = names(&["*.example.com", "*.w.example.com", "own.w.example.com"]);
+        let last = names(&["a.example.com", "b.example.com", "*.w.example.com", "gone.example.net"]);
+        let table =
+            RouteTable::new([serving("*.example.com", "wild"), serving("b.example.com", "b")], granted, last);
+        let sealed = |name: &str| table.is_sealed(&name.parse().unwrap());
+        assert!(sealed("a.example.com") && sealed("x.w.example.com"));
+        assert!(!sealed("b.example.com"), "it is served, and not sealed");
+        assert!(!sealed("own.w.example.com"), "it is granted by itself");
+        assert!(!sealed("c.example.com") && !sealed("x.example.net"));
     }
 }

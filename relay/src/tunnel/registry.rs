@@ -1,5 +1,7 @@
 //! All sessions, the peers that may have one, and the route table that follows from both.
 
+mod last_sealed;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
@@ -14,6 +16,7 @@ use quinn::Connection;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use self::last_sealed::LastSealed;
 use super::session::{Identity, Session};
 use crate::config::validated::Timeouts;
 use crate::lock::lock;
@@ -56,6 +59,7 @@ pub(crate) struct Registry {
 struct State {
     peers: HashMap<PublicKey, Peer>,
     sessions: HashMap<u64, Live>,
+    last_sealed: LastSealed,
     next_id: u64,
     timeouts: Timeouts,
 }
@@ -71,7 +75,8 @@ struct Live {
 
 impl Registry {
     pub(crate) fn new(timeouts: Timeouts) -> Self {
-        let state = State { peers: HashMap::new(), sessions: HashMap::new(), next_id: 1, timeouts };
+        let (peers, sessions, last_sealed) = (HashMap::new(), HashMap::new(), LastSealed::default());
+        let state = State { peers, sessions, last_sealed, next_id: 1, timeouts };
         Self {
             routes: ArcSwap::from_pointee(state.routes()),
             state: Mutex::new(state),
@@ -120,6 +125,7 @@ impl Registry {
     /// A peer is new, or is granted other hostnames than before: its wishes are judged anew.
     pub(crate) fn put_peer(&self, peer: Peer) {
         let mut state = lock(&self.state);
+        state.last_sealed.retain(&peer.key, |hostname| is_granted(&peer, hostname));
         state.peers.insert(peer.key, peer);
         state.judge_all();
         self.publish(&state);
@@ -129,6 +135,7 @@ impl Registry {
     pub(crate) fn forget_peer(&self, peer: Peer) {
         let mut state = lock(&self.state);
         state.peers.remove(&peer.key);
+        state.last_sealed.remove(&peer.key);
         state.sessions.retain(|_, live| {
             let stays = live.session.key != peer.key;
             if !stays {
@@ -182,12 +189,12 @@ impl Registry {
     /// Takes a session's wish in place of its earlier one.
     pub(crate) fn register(&self, session: u64, wish: Register) -> Registered {
         let mut state = lock(&self.state);
-        let State { peers, sessions, timeouts, .. } = &mut *state;
+        let State { peers, sessions, last_sealed, timeouts, .. } = &mut *state;
         let Some(live) = sessions.get_mut(&session) else { return Registered::default() };
         live.wish = wish;
         // What is behind a service may have changed: idle streams lead to what was there before.
         live.session.forget_pools();
-        live.judge(peers, *timeouts);
+        live.judge(peers, last_sealed, *timeouts);
         let answer = live.answer.clone();
         self.publish(&state);
         answer
@@ -215,7 +222,8 @@ impl State {
         let granted = self.peers.values().flat_map(|peer| peer.hostnames.iter().cloned()).collect();
         let mut lives: Vec<&Live> = self.sessions.values().collect();
         lives.sort_by_key(|live| live.session.id);
-        RouteTable::new(lives.into_iter().flat_map(|live| live.serving.iter().cloned()), granted)
+        let serving = lives.into_iter().flat_map(|live| live.serving.iter().cloned());
+        RouteTable::new(serving, granted, self.last_sealed.names())
     }
 
     fn supersede(&mut self, key: &PublicKey, instance: &str) {
@@ -232,7 +240,7 @@ impl State {
     fn judge_all(&mut self) {
         for live in self.sessions.values_mut() {
             let before = live.answer.clone();
-            live.judge(&self.peers, self.timeouts);
+            live.judge(&self.peers, &mut self.last_sealed, self.timeouts);
             // An agent that does not read its news hears it when it registers again.
             if live.answer != before && live.session.news.try_send(live.answer.clone()).is_err() {
                 tracing::debug!(peer = %live.session.peer, "the agent does not read its control stream");
@@ -242,7 +250,7 @@ impl State {
 }
 
 impl Live {
-    fn judge(&mut self, peers: &HashMap<PublicKey, Peer>, timeouts: Timeouts) {
+    fn judge(&mut self, peers: &HashMap<PublicKey, Peer>, last_sealed: &mut LastSealed, timeouts: Timeouts) {
         let before = std::mem::take(&mut self.serving);
         self.answer = Registered { revision: self.wish.revision, hostnames: Vec::new() };
         let Some(peer) = peers.get(&self.session.key) else { return };
@@ -261,6 +269,7 @@ impl Live {
         }
         let taken = before.iter().filter(|serving| !is_granted(peer, &serving.exposure.hostname));
         taken.for_each(|serving| serving.withdrawn.cancel());
+        last_sealed.note(self.session.key, &before, &self.serving);
     }
 
     fn exposure(&self, peer: &Peer, expose: &Expose, timeouts: Timeouts) -> Result<Exposure, String> {

@@ -95,10 +95,8 @@ fn permitted(root: &X509Certificate<'_>) -> Result<Option<Subtrees>, X509Error> 
 }
 
 fn domain(subtree: &Parsed<'_>) -> Option<Hostname> {
-    match subtree.base {
-        GeneralName::DNSName(name) => name.parse().ok(),
-        _ => None,
-    }
+    let GeneralName::DNSName(name) = subtree.base else { return None };
+    name.parse().ok()
 }
 
 /// Writes a root for these names over whatever is there.

@@ -119,7 +119,10 @@ async fn the_key_stays_with_the_agent_and_what_visitors_say_between_them_and_the
     assert!(in_base64.len() == 64 && der.secret_der().len() > 64);
     let of_key = [in_base64.as_bytes(), der.secret_der()];
     assert_eq!(holding(agent.folder(), &of_key), [kept_file(&agent)]);
-    assert_eq!(holding(bed.relay.folder(), &[&of_key[..], &[b"PRIVATE KEY"]].concat()), Vec::<PathBuf>::new());
+    assert_eq!(
+        holding(bed.relay.folder(), &[&of_key[..], &[b"PRIVATE KEY"]].concat()),
+        Vec::<PathBuf>::new()
+    );
     let secrets = SECRETS.map(str::as_bytes);
     assert_eq!(holding(bed.relay.folder(), &secrets), Vec::<PathBuf>::new());
     assert_eq!(holding(agent.folder(), &secrets), Vec::<PathBuf>::new());
@@ -184,7 +187,8 @@ async fn a_hostname_that_the_relay_had_a_certificate_for_is_the_agents_alone_onc
     let row = listed(&bed.relay, HOST).expect("a row");
     assert_eq!(row["source"], "sealed", "{row}");
     assert!(!bed.relay.command(&["cert", "renew", HOST]).status.success(), "the relay would order anew");
-    let error = bed.visitor().connect(HOST, &["http/1.1"]).await.expect_err("the relay's old one is not shown");
+    let error =
+        bed.visitor().connect(HOST, &["http/1.1"]).await.expect_err("the relay's old one is not shown");
     assert_eq!(alert(&error), Some(AlertDescription::InternalError), "{error:?}");
     // Its owner may open it again.
     agent.write_config(&expose(&tape, &[HOST]));

@@ -9,6 +9,7 @@ use rustls::AlertDescription;
 use serde_json::json;
 use tests::bed::{Agent, Relay};
 use tests::held::Holder;
+use tests::origin::{Origin, text};
 use tests::tape::Tape;
 use tests::tls::{Tls, alert, is_alert};
 use tests::tls_origin::Certified;
@@ -18,7 +19,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::told::greeting;
-use super::{BOTH, HOST, is_stranger, shown, visitor};
+use super::{BOTH, HOST, enrolled, is_stranger, shown, visitor};
+use crate::access_log::own_output::{file_lines, parsed};
 use crate::proxy_protocol::introduced;
 
 /// Nobody is there, and nobody is asked while the certificate is young.
@@ -27,19 +29,18 @@ const NOWHERE: &str = "https://127.0.0.1:9/dir";
 const BARE: &str = "bare.example.com";
 
 fn config(origin: &str, service: &str, hostnames: &[&str]) -> String {
-    let acme = format!("[acme]\nagree_to_terms = true\ndirectory = \"{NOWHERE}\"\n");
+    let acme =
+        format!("[acme]\nagree_to_terms = true\ndirectory = \"{NOWHERE}\"\nresolver = \"127.0.0.1:9\"\n");
     let mut config = format!("{acme}[service.vault]\norigin = \"{origin}\"\n{service}\n");
     for hostname in hostnames {
-        config +=
-            &format!("[[expose]]\nhostname = \"{hostname}\"\ntls = \"agent\"\nservice = \"vault\"\n");
+        config += &format!("[[expose]]\nhostname = \"{hostname}\"\ntls = \"agent\"\nservice = \"vault\"\n");
     }
     config
 }
 
 /// An agent that has a certificate for one hostname, as an earlier run would have left it.
 fn keeping(relay: &Relay, certified: &Certified, config: &str) -> Agent {
-    let mut agent = Agent::new();
-    agent.enroll(relay, &relay.token(&[HOST, BARE]));
+    let mut agent = enrolled(relay, &[HOST, BARE]);
     let folder = agent.data_folder().join("certificates");
     fs::DirBuilder::new().mode(0o700).create(&folder).expect("a folder");
     let [chain, key] =
@@ -56,22 +57,19 @@ fn keeping(relay: &Relay, certified: &Certified, config: &str) -> Agent {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_agent_shows_its_certificate_and_the_origin_hears_the_visitor_in_the_clear() {
-    let (certified, relay, tape) = (Certified::new(&[HOST]), Relay::start(), Tape::start().await);
-    let config = config(&format!("http://{}", tape.origin.address), "", &[HOST]);
-    let _agent = keeping(&relay, &certified, &config);
+    let (certified, relay) = (Certified::new(&[HOST]), Relay::start());
+    let origin = Origin::named("clear").await;
+    let _agent = keeping(&relay, &certified, &config(&format!("http://{}", origin.address), "", &[HOST]));
     for version in BOTH {
         let tls = Tls::believing(&relay, &[version], &certified.root_file());
         assert_eq!(shown(&tls.connect(HOST).await.expect("TLS")), certified.leaf());
-        // The relay's name for it would be another authority's.
         assert!(is_stranger(&Tls::of(&relay, &[version]).visit(HOST).await.expect_err("the agent's")));
         for visit in [tls.visit(HOST).await, tls.visit_in_shreds(HOST).await] {
             let visit = visit.expect("the agent");
-            assert_eq!((visit.status(), visit.version), (200, version.version));
-            let arrived = tape.only();
-            let expected = [("host", HOST), ("connection", "close")];
-            let fields: Vec<_> =
-                arrived.fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-            assert_eq!((arrived.start.as_str(), fields.as_slice()), ("GET / HTTP/1.1", &expected[..]));
+            assert_eq!((visit.status(), visit.version), (200, version.version), "{}", visit.response);
+            let heard =
+                serde_json::to_string(&json!([["host", HOST], ["connection", "close"]])).expect("JSON");
+            assert!(visit.response.contains(&heard), "{heard}: {}", visit.response);
         }
     }
 }
@@ -79,18 +77,20 @@ async fn the_agent_shows_its_certificate_and_the_origin_hears_the_visitor_in_the
 #[tokio::test(flavor = "multi_thread")]
 async fn the_protocol_is_the_one_that_the_origin_speaks() {
     let (certified, relay) = (Certified::new(&[HOST]), Relay::start());
-    let h2c = tests::origin::Origin::tcp(|stream| async move {
-        let service = hyper::service::service_fn(|request: hyper::Request<hyper::body::Incoming>| async move {
-            let body = format!("{:?} {}", request.version(), request.uri().path());
-            Ok::<_, std::convert::Infallible>(tests::origin::text(body))
-        });
+    let h2c = Origin::tcp(|stream| async move {
+        let service =
+            hyper::service::service_fn(|request: hyper::Request<hyper::body::Incoming>| async move {
+                let body = format!("{:?} {}", request.version(), request.uri().path());
+                Ok::<_, std::convert::Infallible>(text(body))
+            });
         let server = hyper::server::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new());
         drop(server.serve_connection(hyper_util::rt::TokioIo::new(stream), service).await);
     });
     let (h2c, tape) = (h2c.await, Tape::start().await);
     let agreed = async |alpn: &[&str]| {
         let stream = visitor(&relay, &certified).connect(HOST, alpn).await?;
-        let agreed = stream.get_ref().1.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned());
+        let agreed =
+            stream.get_ref().1.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned());
         Ok::<_, std::io::Error>(agreed)
     };
     let agent = keeping(&relay, &certified, &config(&format!("h2c://{}", h2c.address), "", &[HOST]));
@@ -122,7 +122,8 @@ async fn large_bodies_pass_both_ways() {
         [head.as_bytes(), &request.body].concat()
     })
     .await;
-    let _agent = keeping(&relay, &certified, &config(&format!("http://{}", tape.origin.address), "", &[HOST]));
+    let _agent =
+        keeping(&relay, &certified, &config(&format!("http://{}", tape.origin.address), "", &[HOST]));
     let body: Vec<u8> = (0..1_000_000_u32).flat_map(u32::to_be_bytes).collect();
     let post = request("POST", HOST, "/").body(full(body.clone())).expect("a request");
     let answer = visitor(&relay, &certified).send(post).await;
@@ -153,16 +154,10 @@ async fn either_side_may_end_first_and_what_is_cut_is_no_end() {
     stream.write_all(b"ask").await.expect("bytes");
     let mut held = holder.next().await;
     held.until("ask").await;
-    let _said = relay.ask(&["peer", "ungrant", &peer(&relay), "--hostname", HOST]);
+    let _said = relay.ask(&["peer", "ungrant", "home", "--hostname", HOST]);
     let end = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut Vec::new())).await;
     let _error = end.expect("it ends").expect_err("it was cut");
     held.ends().await;
-}
-
-fn peer(relay: &Relay) -> String {
-    let peers: Vec<serde_json::Value> =
-        serde_json::from_str(&relay.ask(&["peer", "list", "--json"])).expect("JSON");
-    peers[0]["name"].as_str().expect("a name").to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -188,7 +183,7 @@ async fn a_name_without_a_certificate_and_one_that_leads_elsewhere_end_in_an_ale
 #[tokio::test(flavor = "multi_thread")]
 async fn an_origin_is_told_the_visitor() {
     let (certified, relay) = (Certified::new(&[HOST]), Relay::start());
-    let origin = tests::origin::Origin::tcp(|mut stream| async move {
+    let origin = Origin::tcp(|mut stream| async move {
         let told = introduced(&mut stream).await.to_string();
         let _gone = stream.write_all(told.as_bytes()).await;
     })
@@ -211,7 +206,8 @@ async fn an_origin_is_told_the_visitor() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_greets_and_says_no_more_is_gone_after_the_deadline_and_reaches_no_origin() {
     let (certified, relay, mut holder) = (Certified::new(&[HOST]), Relay::start(), Holder::start().await);
-    let _agent = keeping(&relay, &certified, &config(&format!("tcp://{}", holder.origin.address), "", &[HOST]));
+    let _agent =
+        keeping(&relay, &certified, &config(&format!("tcp://{}", holder.origin.address), "", &[HOST]));
     let (begun, mut stream) = (Instant::now(), TcpStream::connect(relay.https).await.expect("TCP"));
     stream.write_all(&greeting(&relay, HOST)).await.expect("bytes");
     let end = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut Vec::new())).await;
@@ -222,4 +218,28 @@ async fn who_greets_and_says_no_more_is_gone_after_the_deadline_and_reaches_no_o
         .await
         .expect("at once")
         .expect("TLS");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_visitor_who_goes_without_a_farewell_is_no_failure_of_the_tunnel() {
+    let relay = Relay::with("[access_log]\noutput = \"./access.log\"\n");
+    let (certified, mut holder) = (Certified::new(&[HOST]), Holder::start().await);
+    let _agent =
+        keeping(&relay, &certified, &config(&format!("tcp://{}", holder.origin.address), "", &[HOST]));
+    let mut held = Vec::new();
+    for farewell in [true, false] {
+        let mut stream = visitor(&relay, &certified).connect(HOST, &[]).await.expect("TLS");
+        stream.write_all(b"ask").await.expect("bytes");
+        held.push(holder.next().await);
+        held.last_mut().expect("a connection").until("ask").await;
+        if farewell {
+            stream.shutdown().await.expect("a farewell");
+        }
+        drop(stream);
+        held.last_mut().expect("a connection").ends().await;
+        held.clear();
+    }
+    let lines = file_lines(&relay.folder().join("access.log"), 2).await;
+    let errors: Vec<_> = lines.iter().map(|line| parsed(line)["error"].clone()).collect();
+    assert_eq!(errors, [serde_json::Value::Null, "visitor-gone".into()], "{lines:?}");
 }

@@ -160,7 +160,10 @@ async fn http_passes_over_both_versions_with_nothing_added() {
     let answer = visitor.send(post.body(full(body.clone())).expect("a request")).await.json();
     let length = body.len().to_string();
     let sent = serde_json::json!([
-        ["host", HOST], ["forwarded", "for=me"], ["x-odd", "1"], ["content-length", length]
+        ["host", HOST],
+        ["forwarded", "for=me"],
+        ["x-odd", "1"],
+        ["content-length", length]
     ]);
     assert_eq!((&answer["headers"], &answer["path"]), (&sent, &"/a/../b?c".into()), "{}", answer["headers"]);
     assert_eq!(answer["body"], body);
@@ -169,7 +172,10 @@ async fn http_passes_over_both_versions_with_nothing_added() {
         let get = hyper::Request::get(format!("https://{HOST}{path}")).body(empty()).expect("a request");
         let answer = read(http2.send_request(get).await.expect("a response")).await;
         assert!(answer.error().is_empty() && !answer.headers.contains_key("alt-svc"), "{:?}", answer.headers);
-        assert_eq!((&answer.json()["path"], &answer.json()["headers"]), (&path.into(), &serde_json::json!([])));
+        assert_eq!(
+            (&answer.json()["path"], &answer.json()["headers"]),
+            (&path.into(), &serde_json::json!([]))
+        );
     }
 }
 
@@ -235,8 +241,7 @@ async fn an_origin_is_told_the_visitor_before_the_first_byte_of_tls() {
     let mut asked = 0;
     for version in ["v1", "v2"] {
         let service = format!("proxy_protocol = \"{version}\"");
-        let mut agent =
-            running(&relay, &[HOST], &passed(&format!("tcp://{}", origin.address), &service, ""));
+        let mut agent = running(&relay, &[HOST], &passed(&format!("tcp://{}", origin.address), &service, ""));
         let visitors = [[127, 0, 0, 1], [127, 0, 0, 7], [127, 0, 0, 7]]
             .map(|local| visitor(&relay, &certified).coming_from(local));
         for visitor in visitors {

@@ -1,6 +1,5 @@
 //! What the relay says of a sealed hostname: where it leads, who came, and how many bytes passed.
 
-use std::io::Write;
 use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
@@ -23,7 +22,6 @@ pub(super) fn greeting(relay: &Relay, hostname: &str) -> Vec<u8> {
     let mut connection = rustls::ClientConnection::new(config, name).expect("a connection");
     let mut greeting = Vec::new();
     connection.write_tls(&mut greeting).expect("bytes");
-    greeting.flush().expect("bytes");
     greeting
 }
 
@@ -42,7 +40,11 @@ async fn a_connection_leaves_one_line_and_is_counted_as_one_request() {
     stream.write_all(&[&greeting[..], b"and more in the same breath, END1"].concat()).await.expect("bytes");
     let mut held = holder.next().await;
     let first = held.until("END1").await;
-    assert_eq!(first.len(), String::from_utf8_lossy(&greeting).len() + 33, "the greeting came as it was sent");
+    assert_eq!(
+        first.len(),
+        String::from_utf8_lossy(&greeting).len() + 33,
+        "the greeting came as it was sent"
+    );
     stream.write_all(b"END2").await.expect("bytes");
     held.until("END2").await;
     held.send("thirteen byte").await;
