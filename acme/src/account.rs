@@ -9,7 +9,7 @@ use instant_acme::{Account, AccountCredentials, Error, ExternalAccountKey, NewAc
 use rustls::sign::CertifiedKey;
 use tokio::sync::Mutex;
 
-use crate::ca::{Ca, ComeAgain};
+use crate::ca::Ca;
 use crate::certificate;
 use crate::failure::OrderError;
 use crate::keep::{Keep, Secret};
@@ -21,7 +21,6 @@ use crate::settings::{ExternalAccount, Settings};
 pub(crate) struct Desk {
     pub(crate) plan: Arc<Plan>,
     pub(crate) keep: Arc<dyn Keep>,
-    pub(crate) come_again: ComeAgain,
     account: Mutex<Option<Account>>,
     /// No further orders before this: the CA said so.
     paused_until: AtomicI64,
@@ -29,8 +28,7 @@ pub(crate) struct Desk {
 
 impl Desk {
     pub(crate) fn new(plan: Arc<Plan>, keep: Arc<dyn Keep>) -> Self {
-        let (come_again, account) = (ComeAgain::default(), Mutex::default());
-        Self { plan, keep, come_again, account, paused_until: AtomicI64::new(0) }
+        Self { plan, keep, account: Mutex::default(), paused_until: AtomicI64::new(0) }
     }
 
     pub(crate) fn paused_until(&self) -> i64 {
@@ -44,28 +42,46 @@ impl Desk {
     /// The account; made where there is none. Whoever comes second waits for it.
     pub(crate) async fn account(&self) -> Result<Account, OrderError> {
         let mut open = self.account.lock().await;
-        if let Some(account) = &*open {
-            return Ok(account.clone());
-        }
-        let directory = self.plan.settings.directory.as_str();
-        let account = match self.keep.account(directory).await.map_err(OrderError::Keep)? {
-            Some(credentials) => self.restore(&credentials).await?,
+        let account = match self.opened(&open).await? {
+            Some(account) => account,
             None => self.create().await?,
         };
         *open = Some(account.clone());
         Ok(account)
     }
 
-    /// A new account in place of one that the CA does not serve any longer.
-    pub(crate) async fn replace_account(&self) -> Result<Account, OrderError> {
+    /// The account, where there is one.
+    async fn existing(&self) -> Result<Option<Account>, OrderError> {
         let mut open = self.account.lock().await;
+        *open = self.opened(&open).await?;
+        Ok(open.clone())
+    }
+
+    async fn opened(&self, open: &Option<Account>) -> Result<Option<Account>, OrderError> {
+        if open.is_some() {
+            return Ok(open.clone());
+        }
+        let directory = self.plan.settings.directory.as_str();
+        match self.keep.account(directory).await.map_err(OrderError::Keep)? {
+            Some(credentials) => self.restore(&credentials).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// A new account in place of one that the CA does not serve any longer, unless somebody else has made one already.
+    pub(crate) async fn replace_account(&self, gone: &Account) -> Result<Account, OrderError> {
+        let mut open = self.account.lock().await;
+        if let Some(account) = open.as_ref().filter(|account| account.id() != gone.id()) {
+            return Ok(account.clone());
+        }
         let account = self.create().await?;
         *open = Some(account.clone());
         Ok(account)
     }
 
     async fn ca(&self) -> Result<Box<Ca>, OrderError> {
-        Ok(Box::new(Ca::new(self.plan.settings.ca_file.clone(), self.come_again.clone()).await?))
+        let settings = &self.plan.settings;
+        Ok(Box::new(Ca::new(settings.ca_file.clone(), settings.directory.as_str()).await?))
     }
 
     async fn restore(&self, credentials: &Secret) -> Result<Account, OrderError> {
@@ -98,7 +114,7 @@ impl Desk {
     /// When the CA would like this certificate to be renewed, and when to ask again; none where it has no opinion.
     pub(crate) async fn window(&self, certified: &CertifiedKey) -> Option<(Window, Duration)> {
         let certificate = certificate::identifier(certified)?;
-        let account = self.account().await.ok()?;
+        let account = self.existing().await.ok()??;
         match account.renewal_info(&certificate).await {
             Ok((info, again)) => {
                 let (start, end) = (info.suggested_window.start, info.suggested_window.end);

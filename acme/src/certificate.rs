@@ -15,11 +15,16 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use crate::keep::{Issued, Secret};
 use crate::schedule::Lifetime;
 
+/// Chains have a few KiB, and go through every handshake.
+const LONGEST_CHAIN: usize = 64 << 10;
+
 /// Why something is no certificate for a hostname.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
     #[error("the certificate is not PEM")]
     Pem(#[source] pem::Error),
+    #[error("the chain is longer than {} KiB", LONGEST_CHAIN >> 10)]
+    TooLong,
     #[error("the chain holds no certificate")]
     Empty,
     #[error("the certificate cannot be understood")]
@@ -55,6 +60,9 @@ impl Certificate {
     ///
     /// Where it is for other names or another key, or is no certificate.
     pub fn read(name: &HostnamePattern, issued: &Issued) -> Result<Self, CertificateError> {
+        if issued.chain.len() > LONGEST_CHAIN {
+            return Err(CertificateError::TooLong);
+        }
         let chain: Vec<_> = CertificateDer::pem_slice_iter(issued.chain.as_bytes())
             .collect::<Result<_, _>>()
             .map_err(CertificateError::Pem)?;

@@ -52,8 +52,8 @@ impl Challenges {
         digest: &[u8; 32],
     ) -> Result<Answering, CertificateError> {
         let certificate = certificate(hostname, digest)?;
-        lock(&self.tls).insert(hostname.clone(), certificate);
-        Ok(Answering { challenges: Arc::clone(self), at: At::Tls(hostname.clone()) })
+        lock(&self.tls).insert(hostname.clone(), Arc::clone(&certificate));
+        Ok(Answering { challenges: Arc::clone(self), at: At::Tls(hostname.clone(), certificate) })
     }
 }
 
@@ -79,14 +79,20 @@ pub(crate) struct Answering {
 #[derive(Debug)]
 enum At {
     Http((Hostname, String)),
-    Tls(Hostname),
+    Tls(Hostname, Arc<CertifiedKey>),
 }
 
 impl Drop for Answering {
     fn drop(&mut self) {
         match &self.at {
             At::Http(key) => drop(lock(&self.challenges.http).remove(key)),
-            At::Tls(hostname) => drop(lock(&self.challenges.tls).remove(hostname)),
+            At::Tls(hostname, own) => {
+                let mut all = lock(&self.challenges.tls);
+                // The next attempt may have put its own there.
+                if all.get(hostname).is_some_and(|shown| Arc::ptr_eq(shown, own)) {
+                    all.remove(hostname);
+                }
+            }
         }
     }
 }

@@ -43,6 +43,10 @@ pub enum OrderError {
     Challenge { kind: ChallengeKind, name: HostnamePattern, said: String },
     #[error("the CA gave the order up")]
     Invalid,
+    #[error(
+        "the CA's certificate has less than a third of its time left as it comes: look at the clock here, and at the CA"
+    )]
+    AlreadyLate,
     #[error("the CA's certificate cannot be used")]
     Certificate(#[from] CertificateError),
     #[error("what must survive a crash cannot be kept")]
@@ -60,7 +64,11 @@ impl OrderError {
     #[must_use]
     pub fn ends_order(&self) -> bool {
         match self {
-            Self::Challenge { .. } | Self::Invalid | Self::Certificate(_) | Self::NoChallenge(_) => true,
+            Self::Challenge { .. }
+            | Self::Invalid
+            | Self::Certificate(_)
+            | Self::NoChallenge(_)
+            | Self::AlreadyLate => true,
             Self::Order(error) | Self::Follow(error) => problem(error).is_some_and(is_final),
             Self::Ca(_)
             | Self::ExternalAccount { .. }
@@ -75,10 +83,11 @@ impl OrderError {
         }
     }
 
-    /// Whether the CA has had enough of this account, for whatever hostname.
+    /// Whether the CA has had enough of whoever is here, for whatever hostname: it gives no account. What it says of an
+    /// order is about that hostname, or those beside it, and must not keep others waiting.
     #[must_use]
-    pub fn is_rate_limit(&self) -> bool {
-        self.problem_type().is_some_and(|kind| kind == "rateLimited")
+    pub fn is_about_everybody(&self) -> bool {
+        matches!(self, Self::Account(_)) && self.problem_type() == Some("rateLimited")
     }
 
     /// Whether the CA no longer knows the account, or no longer serves it.
@@ -133,12 +142,13 @@ mod tests {
 
     #[test]
     fn what_a_refusal_means() {
-        assert!(OrderError::Order(refused("rateLimited")).is_rate_limit());
+        assert!(OrderError::Account(refused("rateLimited")).is_about_everybody());
+        assert!(!OrderError::Order(refused("rateLimited")).is_about_everybody());
         assert!(!OrderError::Follow(refused("rateLimited")).ends_order());
         assert!(OrderError::Follow(refused("malformed")).ends_order());
         assert!(!OrderError::Follow(Error::Str("x")).ends_order());
         assert!(OrderError::Order(refused("accountDoesNotExist")).is_account_gone());
         assert!(!OrderError::Follow(refused("unauthorized")).is_account_gone());
-        assert!(!OrderError::Invalid.is_rate_limit() && OrderError::Invalid.ends_order());
+        assert!(!OrderError::Invalid.is_about_everybody() && OrderError::Invalid.ends_order());
     }
 }

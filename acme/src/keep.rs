@@ -105,4 +105,7 @@ pub trait Keep: fmt::Debug + Send + Sync {
 
     /// Keeps a failure. The claim is over, and with `order_over` the order as well.
     fn put_failed<'a>(&'a self, name: &'a HostnamePattern, failed: Failed, order_over: bool) -> Kept<'a, ()>;
+
+    /// Forgets everything about a hostname.
+    fn forget<'a>(&'a self, name: &'a HostnamePattern) -> Kept<'a, ()>;
 }

@@ -4,19 +4,24 @@ mod row;
 mod tending;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use process::terminal;
 use protocol::hostname::HostnamePattern;
 use tokio::sync::{Notify, Semaphore, watch};
-use tokio::task::{AbortHandle, JoinError, JoinSet};
+use tokio::task::{AbortHandle, JoinSet};
 
 pub use self::row::{Row, State};
 use self::tending::Tending;
 use crate::account::Desk;
+use crate::ca;
 use crate::certificate::Certificate;
 use crate::challenge::Challenges;
+use crate::clock;
 use crate::keep::{Keep, KeepError};
 use crate::lock::lock;
 use crate::publish::Publish;
@@ -24,8 +29,13 @@ use crate::reach::Here;
 use crate::settings::Settings;
 use crate::shelf::Shelf;
 
-/// Orders under way at once.
-const AT_ONCE: usize = 4;
+/// First orders under way at once, and renewals, which do not wait for those.
+const FIRST_AT_ONCE: usize = 8;
+const RENEWALS_AT_ONCE: usize = 4;
+/// Hostnames that are tended at the most; a peer with a wildcard can think of any number.
+const MOST: usize = 2000;
+/// After a mistake in this program, which must not be made as fast as it can be.
+const REST: Duration = Duration::from_secs(60);
 
 /// How certificates are come by.
 #[derive(Debug)]
@@ -45,6 +55,17 @@ pub struct Wishes {
     pub names: BTreeSet<HostnamePattern>,
 }
 
+/// Plans are the same where they are one: its parts cannot be compared.
+impl PartialEq for Wishes {
+    fn eq(&self, other: &Self) -> bool {
+        let same_plan = match (&self.plan, &other.plan) {
+            (Some(one), Some(two)) => Arc::ptr_eq(one, two),
+            (one, two) => one.is_none() && two.is_none(),
+        };
+        same_plan && self.names == other.names
+    }
+}
+
 /// Certificates that were come by, and orders that were in vain.
 #[derive(Debug, Default)]
 pub struct Counts {
@@ -61,7 +82,8 @@ pub struct Keeper {
     pub counts: Counts,
     rows: Mutex<BTreeMap<HostnamePattern, Row>>,
     pokes: Mutex<HashMap<HostnamePattern, Arc<Notify>>>,
-    orders: Semaphore,
+    first_orders: Semaphore,
+    renewals: Semaphore,
     /// Who orders, where others do from the same store.
     holder: String,
 }
@@ -78,7 +100,8 @@ impl Keeper {
             counts: Counts::default(),
             rows: Mutex::default(),
             pokes: Mutex::default(),
-            orders: Semaphore::new(AT_ONCE),
+            first_orders: Semaphore::new(FIRST_AT_ONCE),
+            renewals: Semaphore::new(RENEWALS_AT_ONCE),
             holder,
         }
     }
@@ -87,36 +110,47 @@ impl Keeper {
     ///
     /// # Errors
     ///
-    /// Where what keeps it fails. A certificate that cannot be read is logged and left out: it is ordered anew.
+    /// Where it is not even told what there is. A certificate that cannot be read is logged and left out; one that has
+    /// expired is forgotten.
     pub async fn load(&self) -> Result<(), KeepError> {
         for name in self.keep.names().await? {
-            let Some(issued) = self.keep.entry(&name).await?.issued else { continue };
-            match Certificate::read(&name, &issued) {
-                Ok(certificate) => self.shelf.put(&name, certificate),
-                Err(error) => {
-                    let error = terminal::chain(&error);
-                    tracing::error!(hostname = %name, error, "a certificate that is kept cannot be used");
-                }
+            if let Err(error) = self.load_one(&name).await {
+                let error = terminal::chain(error.as_ref());
+                tracing::error!(hostname = %name, error, "a certificate that is kept cannot be used");
             }
         }
         Ok(())
     }
 
+    async fn load_one(&self, name: &HostnamePattern) -> Result<(), KeepError> {
+        let Some(issued) = self.keep.entry(name).await?.issued else { return Ok(()) };
+        let certificate = Certificate::read(name, &issued)?;
+        if certificate.facts.lifetime.not_after < clock::now() {
+            return self.keep.forget(name).await;
+        }
+        self.shelf.put(name, certificate);
+        Ok(())
+    }
+
+    /// Forgets what there is of a hostname that nobody may have a certificate for here any more.
+    pub async fn forget(&self, name: &HostnamePattern) {
+        self.shelf.remove(name);
+        if let Err(error) = self.keep.forget(name).await {
+            let error = terminal::chain(error.as_ref());
+            tracing::error!(hostname = %name, error, "a certificate that is no longer wanted is still kept");
+        }
+    }
+
     /// Tends what is wished for, for as long as this is polled.
     pub async fn run(self: Arc<Self>, mut wishes: watch::Receiver<Wishes>) {
-        let mut tended = Tended {
-            keeper: Arc::clone(&self),
-            desk: None,
-            eager: false,
-            tasks: JoinSet::new(),
-            by_name: HashMap::new(),
-        };
+        let mut tended =
+            Tended { keeper: Arc::clone(&self), desk: None, tasks: JoinSet::new(), by_name: HashMap::new() };
         loop {
             let now = wishes.borrow_and_update().clone();
             tended.adjust(&now);
             tokio::select! {
                 changed = wishes.changed() => if changed.is_err() { std::future::pending::<()>().await },
-                Some(ended) = tended.tasks.join_next() => on_end(ended),
+                Some(_ended) = tended.tasks.join_next() => {}
             }
         }
     }
@@ -144,12 +178,11 @@ impl Keeper {
     }
 }
 
-/// A panic is our mistake; the hostname is tended again with the next change.
-fn on_end(ended: Result<(), JoinError>) {
-    if let Err(error) = ended.map_err(JoinError::try_into_panic)
-        && error.is_ok()
-    {
-        tracing::error!("the tending of a hostname ended by a mistake in this program");
+/// Tends one hostname. A panic is our mistake: the hostname is tended again after a rest.
+async fn tend(tending: Tending, name: HostnamePattern) {
+    if AssertUnwindSafe(ca::listening(tending.run())).catch_unwind().await.is_err() {
+        tracing::error!(hostname = %name, "the tending of a hostname ended by a mistake in this program");
+        tokio::time::sleep(REST).await;
     }
 }
 
@@ -157,8 +190,6 @@ fn on_end(ended: Result<(), JoinError>) {
 struct Tended {
     keeper: Arc<Keeper>,
     desk: Option<Arc<Desk>>,
-    /// There was another plan, or none, before this one.
-    eager: bool,
     tasks: JoinSet<()>,
     by_name: HashMap<HostnamePattern, AbortHandle>,
 }
@@ -170,8 +201,9 @@ impl Tended {
             (None, None) => true,
             (Some(_), None) | (None, Some(_)) => false,
         };
+        // What failed by the old plan is tried by the new one at once.
+        let eager = !same_plan && self.desk.is_some();
         if !same_plan {
-            self.eager |= self.desk.is_some();
             self.retain(|_| false);
             let desk =
                 |plan: &Arc<Plan>| Arc::new(Desk::new(Arc::clone(plan), Arc::clone(&self.keeper.keep)));
@@ -179,9 +211,15 @@ impl Tended {
         }
         self.retain(|name| wishes.names.contains(name));
         let Some(desk) = self.desk.clone() else { return };
-        for name in &wishes.names {
+        if wishes.names.len() > MOST {
+            tracing::warn!(
+                hostnames = wishes.names.len(),
+                "certificates are looked after for {MOST} hostnames alone"
+            );
+        }
+        for name in wishes.names.iter().take(MOST) {
             if self.by_name.get(name).is_none_or(AbortHandle::is_finished) {
-                let task = self.start(name, &desk);
+                let task = self.start(name, &desk, eager);
                 self.by_name.insert(name.clone(), task);
             }
         }
@@ -200,12 +238,11 @@ impl Tended {
         });
     }
 
-    fn start(&mut self, name: &HostnamePattern, desk: &Arc<Desk>) -> AbortHandle {
+    fn start(&mut self, name: &HostnamePattern, desk: &Arc<Desk>, eager: bool) -> AbortHandle {
         let poke = Arc::new(Notify::new());
         lock(&self.keeper.pokes).insert(name.clone(), Arc::clone(&poke));
-        let tending =
-            Tending::new(Arc::clone(&self.keeper), Arc::clone(desk), name.clone(), poke, self.eager);
-        self.tasks.spawn(tending.run())
+        let tending = Tending::new(Arc::clone(&self.keeper), Arc::clone(desk), name.clone(), poke, eager);
+        self.tasks.spawn(tend(tending, name.clone()))
     }
 }
 

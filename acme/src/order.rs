@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use instant_acme::{
     Account, AuthorizationHandle, AuthorizationStatus, ChallengeStatus, ChallengeType, Error, Identifier,
-    KeyAuthorization, NewOrder, Order, OrderStatus, RetryPolicy,
+    KeyAuthorization, NewOrder, Order, OrderStatus, Problem, RetryPolicy,
 };
 use protocol::hostname::{Hostname, HostnamePattern};
 use rustls::sign::CertifiedKey;
@@ -14,7 +14,7 @@ use rustls::sign::CertifiedKey;
 use crate::account::Desk;
 use crate::certificate;
 use crate::challenge::{Answering, Challenges};
-use crate::failure::{OrderError, problem, short_type};
+use crate::failure::{OrderError, short_type};
 use crate::keep::{Entry, Issued, OpenOrder, Secret};
 use crate::publish::Publish;
 use crate::settings::ChallengeKind;
@@ -85,7 +85,7 @@ impl Job<'_> {
         let mut order = match account.order(open.url).await {
             Ok(order) => order,
             // It has forgotten it, or it belongs to an earlier account.
-            Err(Error::Api(problem)) if problem.status.is_none_or(|status| status < 500 && status != 429) => {
+            Err(Error::Api(problem)) if is_gone(&problem) => {
                 tracing::debug!(hostname = %self.name, %problem, "the order that was open is gone");
                 return Ok(None);
             }
@@ -102,7 +102,7 @@ impl Job<'_> {
             Err(error) if error.is_account_gone() => {
                 let error = process::terminal::chain(&error);
                 tracing::warn!(error, "the CA does not serve the account any longer; making another");
-                self.begin(&self.desk.replace_account().await?).await
+                self.begin(&self.desk.replace_account(&account).await?).await
             }
             begun => begun,
         }
@@ -129,10 +129,7 @@ impl Job<'_> {
             return account.new_order(&order()).await;
         };
         match account.new_order(&order().replaces(replaced)).await {
-            Err(Error::Unsupported(_) | Error::Other(_)) => account.new_order(&order()).await,
-            Err(error) if problem(&error).and_then(short_type) == Some("alreadyReplaced") => {
-                account.new_order(&order()).await
-            }
+            Err(error) if is_about_replacing(&error) => account.new_order(&order()).await,
             placed => placed,
         }
     }
@@ -253,6 +250,24 @@ impl Job<'_> {
     }
 }
 
+/// Whether the CA has forgotten an order, or it belongs to an earlier account; not where the CA is only busy or broken.
+fn is_gone(problem: &Problem) -> bool {
+    let is_known_to_be = problem.status.is_some_and(|status| (400..500).contains(&status) && status != 429);
+    is_known_to_be && !matches!(short_type(problem), Some("badNonce" | "rateLimited"))
+}
+
+/// Whether an order may be refused for what it says that it replaces. CAs have many words for that: the certificate was
+/// replaced already, or belongs to another account, or its name cannot be read.
+fn is_about_replacing(error: &Error) -> bool {
+    match error {
+        Error::Unsupported(_) => true,
+        Error::Api(problem) => is_gone(problem),
+        // It did not say so in its answer; `instant-acme` has no kind of its own for that.
+        Error::Other(other) => other.to_string().starts_with("replaces field mismatch"),
+        _ => false,
+    }
+}
+
 /// The error of the first challenge that has one.
 async fn words(order: &mut Order) -> Option<String> {
     let mut authorizations = order.authorizations();
@@ -309,6 +324,24 @@ fn wire_kind(kind: ChallengeKind) -> ChallengeType {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn refused(kind: &str, status: u16) -> Problem {
+        let kind = format!("urn:ietf:params:acme:error:{kind}");
+        serde_json::from_value(serde_json::json!({ "type": kind, "status": status })).unwrap()
+    }
+
+    #[test]
+    fn what_is_replaced_is_left_out_where_the_ca_has_a_word_against_it() {
+        for (kind, status) in [("alreadyReplaced", 409), ("unauthorized", 403), ("malformed", 404)] {
+            assert!(is_about_replacing(&Error::Api(refused(kind, status))), "{kind}");
+        }
+        for (kind, status) in [("rateLimited", 429), ("badNonce", 400), ("serverInternal", 500)] {
+            assert!(!is_about_replacing(&Error::Api(refused(kind, status))), "{kind}");
+            assert!(!is_gone(&refused(kind, status)), "{kind}");
+        }
+        assert!(!is_about_replacing(&Error::Other("the CA did not answer".into())));
+        assert!(is_about_replacing(&Error::Other("replaces field mismatch: expected".into())));
+    }
 
     #[test]
     fn wildcards_are_shown_in_dns_alone() {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{
-    ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolverConfig, ResolverOpts,
+    ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
 };
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
@@ -57,6 +57,8 @@ pub fn resolver(server: Option<SocketAddr>) -> Result<TokioResolver, ReachError>
     };
     let mut options = ResolverOpts::default();
     options.cache_size = 0;
+    // Machines have their own name there, with an address that nobody else reaches.
+    options.use_hosts_file = ResolveHosts::Never;
     options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
     builder.with_options(options).build().map_err(ReachError::Resolver)
 }

@@ -36,6 +36,12 @@ impl Lifetime {
         now > self.last_third()
     }
 
+    /// How long a certificate is used at the least, whoever wants another, in seconds.
+    #[must_use]
+    pub fn shortest_use(self) -> i64 {
+        (self.length() / 2).clamp(10, 3600)
+    }
+
     /// When to renew, where the CA has no wish of its own: as two thirds are over, or a twentieth of the lifetime
     /// earlier. The same `chance` gives the same moment.
     #[must_use]

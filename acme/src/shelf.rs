@@ -1,6 +1,6 @@
 //! The certificates that TLS may show, and those it may wait for.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,13 +15,13 @@ use crate::certificate::{Certificate, Facts};
 #[derive(Debug)]
 pub struct Shelf {
     held: ArcSwap<HashMap<HostnamePattern, Certificate>>,
-    /// What the first certificate is being fetched for at this moment.
-    awaited: watch::Sender<HashSet<HostnamePattern>>,
+    /// What the first certificate is being fetched for at this moment, and by how many.
+    awaited: watch::Sender<HashMap<HostnamePattern, usize>>,
 }
 
 impl Default for Shelf {
     fn default() -> Self {
-        Self { held: ArcSwap::default(), awaited: watch::channel(HashSet::new()).0 }
+        Self { held: ArcSwap::default(), awaited: watch::channel(HashMap::new()).0 }
     }
 }
 
@@ -37,13 +37,19 @@ impl Shelf {
         self.held.load().iter().map(|(name, held)| (name.clone(), held.facts.clone())).collect()
     }
 
+    /// What is known of one.
+    #[must_use]
+    pub fn facts_of(&self, name: &HostnamePattern) -> Option<Facts> {
+        self.held.load().get(name).map(|held| held.facts.clone())
+    }
+
     /// Waits while the first certificate of a hostname is being fetched, at most so long. Tells whether it waited.
     pub async fn wait(&self, name: &HostnamePattern, longest: Duration) -> bool {
         let mut awaited = self.awaited.subscribe();
-        if !awaited.borrow_and_update().contains(name) {
+        if !awaited.borrow_and_update().contains_key(name) {
             return false;
         }
-        let over = awaited.wait_for(|awaited| !awaited.contains(name));
+        let over = awaited.wait_for(|awaited| !awaited.contains_key(name));
         // In vain or not: the caller looks again.
         let _fetched_or_not = tokio::time::timeout(longest, over).await;
         true
@@ -57,18 +63,25 @@ impl Shelf {
         });
     }
 
+    pub(crate) fn remove(&self, name: &HostnamePattern) {
+        self.held.rcu(|held| {
+            let mut held = HashMap::clone(held);
+            held.remove(name);
+            held
+        });
+    }
+
     pub(crate) fn get(&self, name: &HostnamePattern) -> Option<Certificate> {
         self.held.load().get(name).cloned()
     }
 
     /// Lets handshakes wait until the guard is dropped; where there is a certificate already, nobody does.
-    pub(crate) fn fetching(self: &Arc<Self>, name: &HostnamePattern) -> Fetching {
-        if self.find(name).is_none() {
-            self.awaited.send_modify(|awaited| {
-                awaited.insert(name.clone());
-            });
+    pub(crate) fn fetching(self: &Arc<Self>, name: &HostnamePattern) -> Option<Fetching> {
+        if self.find(name).is_some() {
+            return None;
         }
-        Fetching { shelf: Arc::clone(self), name: name.clone() }
+        self.awaited.send_modify(|awaited| *awaited.entry(name.clone()).or_default() += 1);
+        Some(Fetching { shelf: Arc::clone(self), name: name.clone() })
     }
 }
 
@@ -81,7 +94,12 @@ pub(crate) struct Fetching {
 
 impl Drop for Fetching {
     fn drop(&mut self) {
-        self.shelf.awaited.send_if_modified(|awaited| awaited.remove(&self.name));
+        self.shelf.awaited.send_modify(|awaited| {
+            let left = awaited.remove(&self.name).unwrap_or_default().saturating_sub(1);
+            if left > 0 {
+                awaited.insert(self.name.clone(), left);
+            }
+        });
     }
 }
 

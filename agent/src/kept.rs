@@ -21,6 +21,8 @@ enum FileError {
     List { path: PathBuf, source: std::io::Error },
     #[error("`{}` is damaged; remove it, and what it held is ordered anew", .path.display())]
     Damaged { path: PathBuf, source: serde_json::Error },
+    #[error("`{}` cannot be removed", .path.display())]
+    Remove { path: PathBuf, source: std::io::Error },
     #[error("`{}` cannot be written", .path.display())]
     Encode { path: PathBuf, source: serde_json::Error },
 }
@@ -214,6 +216,19 @@ impl Keep for Folder {
         Box::pin(async { Ok(true) })
     }
 
+    fn forget<'a>(&'a self, name: &'a HostnamePattern) -> Kept<'a, ()> {
+        let name = name.clone();
+        self.on_disk(move |inner| {
+            let path = inner.hostname(&name);
+            match fs::remove_file(&path) {
+                Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                    Err(FileError::Remove { path, source })
+                }
+                _ => Ok(()),
+            }
+        })
+    }
+
     fn put_order<'a>(&'a self, name: &'a HostnamePattern, order: OpenOrder) -> Kept<'a, ()> {
         let OpenOrder { directory, url, key } = order;
         self.change(name, move |stored| stored.order = Some(StoredOrder { directory, url, key }))
@@ -260,12 +275,15 @@ mod tests {
         folder.put_issued(&name, issued.clone()).await.unwrap();
         let expected = Entry { issued: Some(issued), order: None, failed: None };
         assert_eq!(again.entry(&name).await.unwrap(), expected);
-        assert_eq!(again.names().await.unwrap(), [name]);
+        assert_eq!(again.names().await.unwrap(), std::slice::from_ref(&name));
         assert_eq!(again.account(&directory).await.unwrap().unwrap().expose(), "account");
         for file in fs::read_dir(&path).unwrap() {
             private_file::check_private(&file.unwrap().path()).unwrap();
         }
         private_file::check_private(&path).unwrap();
+        folder.forget(&name).await.unwrap();
+        folder.forget(&name).await.unwrap();
+        assert!(again.names().await.unwrap().is_empty());
     }
 
     #[tokio::test]

@@ -100,14 +100,11 @@ impl Ordered {
         let names = offer.config().ends_tls_for().map(HostnamePattern::from);
         let names: BTreeSet<_> = names.filter(served).collect();
         let plan = self.plan(offer.config().acme());
+        let wanted = Wishes { plan, names };
         self.wishes.send_if_modified(|wishes| {
-            let same_plan = match (&wishes.plan, &plan) {
-                (Some(old), Some(new)) => Arc::ptr_eq(old, new),
-                (old, new) => old.is_none() && new.is_none(),
-            };
-            let same = same_plan && wishes.names == names;
-            *wishes = Wishes { plan, names };
-            !same
+            let changed = *wishes != wanted;
+            *wishes = wanted;
+            changed
         });
     }
 

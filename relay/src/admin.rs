@@ -226,11 +226,15 @@ impl Admin {
         })
     }
 
+    /// A wildcard that is granted and not served itself wants nothing.
     fn wanting(&self) -> Vec<HostnamePattern> {
-        let rows = self.automatic.rows().into_iter();
-        let wanting =
-            rows.filter(|row| row.error.is_some() || matches!(row.state, State::Warning | State::Missing));
-        wanting.map(|row| row.name).collect()
+        let routes = self.enrollment.registry.routes();
+        let wants = |row: &CertRow| match row.state {
+            State::Missing => routes.is_served(&row.name),
+            State::Warning => true,
+            State::Ok | State::Ordering | State::Waiting => row.error.is_some(),
+        };
+        self.automatic.rows().into_iter().filter(wants).map(|row| row.name).collect()
     }
 
     /// What a scrape gets.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use acme::keeper::{Keeper, Plan, Row, State, Wishes};
 use acme::publish::Publish;
@@ -17,6 +18,9 @@ use crate::enrollment::now;
 use crate::lock::lock;
 use crate::tunnel::registry::{Registry, Routes};
 use crate::zone::Zone;
+
+/// How long changes of the routes gather before they are followed.
+const GATHER: Duration = Duration::from_millis(50);
 
 /// The relay's certificates, as far as nobody else looks after them.
 #[derive(Debug)]
@@ -79,8 +83,15 @@ impl Automatic {
     pub(crate) async fn run(&self) {
         let mut routes = self.registry.changes();
         let follow = async {
-            while routes.changed().await.is_ok() {
+            loop {
                 self.wish();
+                self.forget_sealed().await;
+                if routes.changed().await.is_err() {
+                    return;
+                }
+                // Many changes come together, when agents return.
+                tokio::time::sleep(GATHER).await;
+                routes.mark_unchanged();
             }
         };
         tokio::join!(Arc::clone(&self.keeper).run(self.wishes.subscribe()), follow);
@@ -89,26 +100,41 @@ impl Automatic {
     fn wish(&self) {
         let plan = lock(&self.plan).as_ref().map(|(_, plan)| Arc::clone(plan));
         let names = self.names(&self.registry.routes());
+        let wanted = Wishes { plan, names };
         self.wishes.send_if_modified(|wishes| {
-            let same_plan = match (&wishes.plan, &plan) {
-                (Some(old), Some(new)) => Arc::ptr_eq(old, new),
-                (old, new) => old.is_none() && new.is_none(),
-            };
-            let same = same_plan && wishes.names == names;
-            *wishes = Wishes { plan, names };
-            !same
+            let changed = *wishes != wanted;
+            *wishes = wanted;
+            changed
         });
     }
 
-    /// The relay's own name, and what a peer serves by right; what was served once is kept up while it is granted. What has
-    /// a file, or ends its TLS elsewhere, needs nothing.
+    /// What is kept of hostnames that are sealed now: the relay must not be able to stand in for them.
+    async fn forget_sealed(&self) {
+        let routes = self.registry.routes().clone();
+        let kept = self.keeper.shelf.facts().into_keys();
+        for name in kept.filter(|name| self.is_sealed(&routes, name)).collect::<Vec<_>>() {
+            tracing::info!(hostname = %name, "it is sealed now: the certificate that was ordered here is forgotten");
+            self.keeper.forget(&name).await;
+        }
+    }
+
+    /// Agents dial the relay by its own name, so that is never somebody else's.
+    fn is_sealed(&self, routes: &Routes, name: &HostnamePattern) -> bool {
+        match name.exact() {
+            Some(hostname) => hostname != self.name && routes.is_sealed(&hostname),
+            None => routes.seals(name),
+        }
+    }
+
+    /// The relay's own name, and what a peer serves by right; what was served once is kept up while it is granted by
+    /// its own name. What has a file, or ends its TLS elsewhere, needs nothing.
     fn names(&self, routes: &Routes) -> BTreeSet<HostnamePattern> {
         let served = routes.served().map(|serving| serving.exposure.hostname.clone());
         let once = self.keeper.shelf.facts().into_keys();
-        let once = once.filter(|name| routes.granted().any(|granted| granted.covers(name)));
+        let once = once.filter(|name| routes.is_granted(name));
         let own = HostnamePattern::from(self.name.clone());
         let all = std::iter::once(own).chain(served).chain(once);
-        all.filter(|name| !self.certificates.has_file(name) && !routes.seals(name)).collect()
+        all.filter(|name| !self.certificates.has_file(name) && !self.is_sealed(routes, name)).collect()
     }
 
     /// Orders anew at once. False where nobody tends the hostname.
@@ -132,7 +158,7 @@ impl Automatic {
         names.extend(self.certificates.named_in_files());
         let row = |name: HostnamePattern| {
             let tended = tended.get(&name);
-            if routes.seals(&name) { sealed(name) } else { self.row(name, tended) }
+            if self.is_sealed(&routes, &name) { sealed(name) } else { self.row(name, tended) }
         };
         names.into_iter().map(row).collect()
     }

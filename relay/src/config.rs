@@ -58,7 +58,8 @@ pub(crate) fn parse(name: &str, text: &str) -> Result<Config, Rejected> {
         let metrics = metrics::read(root.table("metrics"));
         let timeouts = timeouts(root.table("timeouts"));
         let limits = limits::read(root.table("limits"));
-        let acme = acme::read(root.table("acme"));
+        let has_http = edge.as_ref().is_none_or(|edge| edge.http != Listen::Off);
+        let acme = acme::read(root.table("acme"), has_http);
         Some(Config {
             name: hostname?.into_inner(),
             data_dir,

@@ -1,5 +1,6 @@
 //! The zone of a hostname: writes the records of DNS-01 there, and waits until its own servers show them.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,8 +10,10 @@ use acme::reach::{self, ReachError};
 use data_encoding::BASE64;
 use dns_update::{DnsRecord, DnsRecordType, DnsUpdater};
 use hickory_resolver::TokioResolver;
+use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::NetError;
 use hickory_resolver::proto::rr::{RData, RecordType};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::time::Instant;
 
 use crate::config::acme::Dns;
@@ -31,12 +34,14 @@ enum ZoneError {
     Secret { path: PathBuf, source: std::io::Error },
     #[error("`{}` does not hold a key in base64", .0.display())]
     Key(PathBuf),
-    #[error("the client of the DNS provider cannot be made")]
-    Client(#[source] dns_update::Error),
+    #[error("the client of the DNS provider cannot be made: {0}")]
+    Client(String),
     #[error("no zone was found that `{0}` is in: name it in `acme.dns.zone`")]
     NoZone(String),
-    #[error("`{record}` in the zone `{zone}` was not changed")]
-    Refused { record: String, zone: String, source: dns_update::Error },
+    #[error("`{record}` in the zone `{zone}` was not changed: {said}")]
+    Refused { record: String, zone: String, said: String },
+    #[error("the zone of `{name}` cannot be found")]
+    Lookup { name: String, source: NetError },
     #[error(transparent)]
     Resolver(#[from] ReachError),
     #[error("after {} s `{record}` is not to be seen at {servers}", LONGEST.as_secs())]
@@ -60,9 +65,9 @@ impl Zone {
         let resolver = reach::resolver(self.resolver)?;
         let zone = self.zone_of(&resolver, name).await?;
         let record = vec![DnsRecord::TXT(value.to_owned())];
-        let updater = self.updater().await?;
-        let added = updater.add_to_rrset(name, DnsRecordType::TXT, TTL, record, zone.as_str()).await;
-        added.map_err(|source| refused(name, &zone, source))?;
+        let Updater { client, secrets } = self.updater().await?;
+        let added = client.add_to_rrset(name, DnsRecordType::TXT, TTL, record, zone.as_str()).await;
+        added.map_err(|error| refused(name, &zone, &error, &secrets))?;
         tracing::info!(
             record = name,
             zone,
@@ -74,24 +79,33 @@ impl Zone {
     async fn withdraw_inner(&self, name: &str, value: &str) -> Result<(), ZoneError> {
         let zone = self.zone_of(&reach::resolver(self.resolver)?, name).await?;
         let record = vec![DnsRecord::TXT(value.to_owned())];
-        let updater = self.updater().await?;
-        let removed = updater.remove_from_rrset(name, DnsRecordType::TXT, record, zone.as_str()).await;
-        removed.map_err(|source| refused(name, &zone, source))
+        let Updater { client, secrets } = self.updater().await?;
+        let removed = client.remove_from_rrset(name, DnsRecordType::TXT, record, zone.as_str()).await;
+        removed.map_err(|error| refused(name, &zone, &error, &secrets))
     }
 
-    async fn updater(&self) -> Result<DnsUpdater, ZoneError> {
-        let made = match &self.dns.provider {
+    async fn updater(&self) -> Result<Updater, ZoneError> {
+        let (made, secrets) = match &self.dns.provider {
             Provider::Rfc2136 { server, key_name, key_file, algorithm } => {
                 let text = secret(key_file).await?;
                 let key = BASE64.decode(text.as_bytes()).map_err(|_| ZoneError::Key(key_file.clone()))?;
-                DnsUpdater::new_rfc2136_tsig(server.to_string(), key_name, key, (*algorithm).into())
+                let made =
+                    DnsUpdater::new_rfc2136_tsig(server.to_string(), key_name, key, (*algorithm).into());
+                (made, vec![text])
             }
-            Provider::Token { make, file, .. } => make(&secret(file).await?),
+            Provider::Token { make, file, .. } => {
+                let token = secret(file).await?;
+                (make(&token), vec![token])
+            }
             Provider::Pair { make, key_file, secret_file, .. } => {
-                make(&secret(key_file).await?, &secret(secret_file).await?)
+                let (key, other) = (secret(key_file).await?, secret(secret_file).await?);
+                (make(&key, &other), vec![key, other])
             }
         };
-        made.map_err(ZoneError::Client)
+        match made {
+            Ok(client) => Ok(Updater { client, secrets }),
+            Err(error) => Err(ZoneError::Client(without(&error.to_string(), &secrets))),
+        }
     }
 
     /// The nearest name above a record that has a zone of its own.
@@ -102,12 +116,12 @@ impl Zone {
         let mut rest = record;
         while let Some((_, above)) = rest.split_once('.') {
             rest = above;
-            let found = resolver.lookup(format!("{rest}."), RecordType::SOA).await;
-            let is_zone = found.is_ok_and(|found| {
-                found.answers().iter().any(|answer| answer.name.to_ascii().trim_end_matches('.') == rest)
-            });
-            if is_zone {
-                return Ok(rest.to_owned());
+            match resolver.lookup(format!("{rest}."), RecordType::SOA).await {
+                Ok(found) if is_of(&found, rest) => return Ok(rest.to_owned()),
+                Ok(_) => {}
+                Err(error) if is_answer(&error) => {}
+                // The zone above would be another one's.
+                Err(source) => return Err(ZoneError::Lookup { name: record.to_owned(), source }),
             }
         }
         Err(ZoneError::NoZone(record.to_owned()))
@@ -145,9 +159,9 @@ impl Zone {
 
     /// The servers that the zone names, and the one that takes its updates.
     async fn servers(&self, resolver: &TokioResolver, zone: &str) -> Vec<SocketAddr> {
-        let mut servers = Vec::new();
+        let mut servers = BTreeSet::new();
         if let Provider::Rfc2136 { server, .. } = &self.dns.provider {
-            servers.push(server.address());
+            servers.insert(server.address());
         }
         let names = resolver.ns_lookup(format!("{zone}.")).await;
         let names = names.iter().flat_map(|found| found.answers()).filter_map(|answer| {
@@ -158,13 +172,35 @@ impl Zone {
             let addresses = addresses.iter().flat_map(|found| found.iter());
             servers.extend(addresses.map(|address| SocketAddr::new(address, 53)));
         }
-        servers.dedup();
-        servers
+        servers.into_iter().collect()
     }
 }
 
-fn refused(record: &str, zone: &str, source: dns_update::Error) -> ZoneError {
-    ZoneError::Refused { record: record.to_owned(), zone: zone.to_owned(), source }
+/// The client of a provider, and what must not be repeated of what it says: some put their key into the URL.
+struct Updater {
+    client: DnsUpdater,
+    secrets: Vec<String>,
+}
+
+fn is_of(found: &Lookup, zone: &str) -> bool {
+    found.answers().iter().any(|answer| answer.name.to_ascii().trim_end_matches('.') == zone)
+}
+
+/// A text without these secrets, as they are and as they stand in a URL.
+fn without(text: &str, secrets: &[String]) -> String {
+    let hidden = |text: String, secret: &String| {
+        if secret.is_empty() {
+            return text;
+        }
+        let encoded: String = utf8_percent_encode(secret, NON_ALPHANUMERIC).collect();
+        text.replace(secret.as_str(), "***").replace(&encoded, "***")
+    };
+    secrets.iter().fold(text.to_owned(), hidden)
+}
+
+fn refused(record: &str, zone: &str, error: &dns_update::Error, secrets: &[String]) -> ZoneError {
+    let said = without(&error.to_string(), secrets);
+    ZoneError::Refused { record: record.to_owned(), zone: zone.to_owned(), said }
 }
 
 async fn secret(path: &Path) -> Result<String, ZoneError> {
@@ -207,5 +243,19 @@ impl Publish for Zone {
 
     fn withdraw<'a>(&'a self, name: &'a str, value: &'a str) -> Publishing<'a> {
         Box::pin(async move { self.withdraw_inner(name, value).await.map_err(PublishError::from) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_providers_say_is_repeated_without_their_keys() {
+        let said = "error sending request for url (https://dns.example/api?key=s3cr+t%2Fx&domain=a) s3cr+t/x";
+        let secrets = ["s3cr+t/x".to_owned(), String::new()];
+        let encoded = without("https://dns.example/api?key=s3cr%2Bt%2Fx", &secrets);
+        assert_eq!(encoded, "https://dns.example/api?key=***");
+        assert!(!without(said, &secrets).ends_with("s3cr+t/x"));
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use hickory_resolver::TokioResolver;
 use process::{random, terminal};
 use protocol::hostname::HostnamePattern;
@@ -12,6 +13,7 @@ use tokio::time::Instant;
 
 use super::{Keeper, Row};
 use crate::account::Desk;
+use crate::ca;
 use crate::certificate::Certificate;
 use crate::clock;
 use crate::failure::OrderError;
@@ -31,13 +33,13 @@ const ELSEWHERE: Duration = Duration::from_secs(10);
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 /// However long a CA asks to be left alone, whoever mends what is wrong does not want to wait for more than a week.
 const LONGEST_PAUSE_S: i64 = 7 * 86_400;
-/// Between two renewals that the CA wished for.
-const BETWEEN_WISHES_S: i64 = 3600;
+/// The same for what a CA says to everybody.
+const LONGEST_PAUSE_OF_ALL_S: i64 = 3600;
+/// Of what is kept of an error, in characters: a CA may write a novel.
+const LONGEST_ERROR: usize = 1000;
 /// How often the same is said again to a CA that does not like the number on it, beyond what `instant-acme` does.
 const NONCES: usize = 20;
 const BETWEEN_NONCES: Duration = Duration::from_millis(100);
-/// After what keeps everything has failed.
-const KEEP_PAUSE: Duration = Duration::from_secs(60);
 
 /// A hostname that is looked after.
 pub(super) struct Tending {
@@ -48,8 +50,10 @@ pub(super) struct Tending {
     /// What the CA wishes, and until when that counts.
     window: Option<Window>,
     ask_again_at: i64,
-    /// When the CA's wish was last followed.
-    obeyed_at: Option<i64>,
+    /// When the last certificate came.
+    issued_at: Option<i64>,
+    /// How often in a row what keeps everything has failed.
+    keep_failures: u32,
     /// The plan has changed: what failed by the old one is tried by this at once.
     eager: bool,
     /// Handshakes wait for the first certificate until the first attempt is over.
@@ -70,9 +74,9 @@ impl Tending {
         poke: Arc<Notify>,
         eager: bool,
     ) -> Self {
-        let fetching = Some(keeper.shelf.fetching(&name));
-        let (window, ask_again_at, obeyed_at) = (None, 0, None);
-        Self { keeper, desk, name, poke, window, ask_again_at, obeyed_at, eager, fetching }
+        let fetching = keeper.shelf.fetching(&name);
+        let (window, ask_again_at, issued_at, keep_failures) = (None, 0, None, 0);
+        Self { keeper, desk, name, poke, window, ask_again_at, issued_at, keep_failures, eager, fetching }
     }
 
     pub(super) async fn run(mut self) {
@@ -94,6 +98,8 @@ impl Tending {
             poked = false;
             self.attempt(entry).await;
             (self.fetching, self.eager) = (None, false);
+            // Whoever wanted it while it was under way has got it.
+            let _asked_meanwhile = self.poke.notified().now_or_never();
         }
     }
 
@@ -114,7 +120,8 @@ impl Tending {
         tracing::error!(hostname = %self.name, error, "what is kept of its certificate cannot be read");
         let failed = Failed { count: 1, error, retry_at: clock::now() };
         self.show(false, "read", None, Some(&failed));
-        tokio::time::sleep(KEEP_PAUSE).await;
+        self.keep_failures = self.keep_failures.saturating_add(1);
+        tokio::time::sleep(schedule::pause(self.keep_failures, 0)).await;
     }
 
     /// When the next order is due. Puts on the shelf what is there, which may be what another relay has come by.
@@ -122,6 +129,8 @@ impl Tending {
         let certificate = entry.issued.as_ref().and_then(|issued| self.shelve(issued));
         let failed = entry.failed.as_ref().filter(|_| !self.eager);
         let blocked = failed.map_or(0, |failed| failed.retry_at).max(self.desk.paused_until());
+        // Whatever a clock that was wrong may have written down.
+        let blocked = blocked.min(clock::now() + LONGEST_PAUSE_S);
         let Some(certificate) = certificate else {
             return Due { at: blocked, what: "order" };
         };
@@ -130,12 +139,11 @@ impl Tending {
         }
         self.ask_for_window(&certificate).await;
         let facts = &certificate.facts;
-        let usual = facts.lifetime.renew_at(facts.chance);
         let wished = self.window.map(|window| window.renew_at(facts.lifetime, facts.chance));
-        // A CA that always wants another one does not get it at once.
-        let not_before = self.obeyed_at.map_or(0, |at| at + BETWEEN_WISHES_S);
-        let renewal = wished.map_or(usual, |wished| wished.max(not_before).min(facts.lifetime.last_third()));
-        Due { at: renewal.max(blocked), what: "renew" }
+        let renewal = wished.unwrap_or_else(|| facts.lifetime.renew_at(facts.chance));
+        // Neither a CA that always wants another one nor a clock that is wrong makes this a mill.
+        let not_before = self.issued_at.map_or(0, |at| at + facts.lifetime.shortest_use());
+        Due { at: renewal.max(not_before).max(blocked), what: "renew" }
     }
 
     fn shelve(&self, issued: &Issued) -> Option<Certificate> {
@@ -169,24 +177,36 @@ impl Tending {
     }
 
     async fn attempt(&mut self, entry: Entry) {
-        // Never closed; where it were, one order more would do no harm.
         let keeper = Arc::clone(&self.keeper);
-        let _place = keeper.orders.acquire().await.ok();
+        let orders = if entry.issued.is_some() { &keeper.renewals } else { &keeper.first_orders };
+        // Never closed; where it were, one order more would do no harm.
+        let place = orders.acquire().await.ok();
         let now = clock::now();
         match keeper.keep.claim(&self.name, &keeper.holder, now, now + CLAIM_S).await {
             Ok(true) => {}
             Ok(false) => {
+                drop(place);
                 self.show(true, "another relay orders", None, entry.failed.as_ref());
                 return tokio::time::sleep(ELSEWHERE).await;
             }
-            Err(error) => return self.keep_failed(&error).await,
+            Err(error) => {
+                drop(place);
+                return self.keep_failed(&error).await;
+            }
         }
+        let _nothing_of_earlier = ca::come_again();
         self.show(true, "order", None, entry.failed.as_ref());
         let (failed, began) = (entry.failed.clone(), Instant::now());
         let ordered = tokio::time::timeout(DEADLINE, self.order(entry)).await;
+        drop(place);
+        let earlier = failed.map_or(0, |failed| failed.count);
         match ordered.unwrap_or(Err(OrderError::Late(DEADLINE))) {
+            Ok(certificate) if certificate.facts.lifetime.is_late(clock::now()) => {
+                self.on_issued(certificate, began);
+                self.on_failed(&OrderError::AlreadyLate, earlier).await;
+            }
             Ok(certificate) => self.on_issued(certificate, began),
-            Err(error) => self.on_failed(&error, failed.map_or(0, |failed| failed.count)).await,
+            Err(error) => self.on_failed(&error, earlier).await,
         }
     }
 
@@ -231,7 +251,7 @@ impl Tending {
 
     fn on_issued(&mut self, certificate: Certificate, began: Instant) {
         let facts = certificate.facts.clone();
-        self.obeyed_at = self.window.map(|_| clock::now());
+        (self.issued_at, self.keep_failures) = (Some(clock::now()), 0);
         self.keeper.shelf.put(&self.name, certificate);
         self.keeper.count(true);
         // Of the new one the CA has not been asked.
@@ -250,13 +270,14 @@ impl Tending {
         let (now, count) = (clock::now(), earlier.saturating_add(1));
         let pause = schedule::pause(count, u32::from_be_bytes(random::bytes()));
         let pause = now.saturating_add(i64::try_from(pause.as_secs()).unwrap_or(i64::MAX));
-        let told = self.desk.come_again.take().filter(|_| error.is_of_ca());
+        let told = ca::come_again().filter(|_| error.is_of_ca());
         let retry_at = told.map_or(pause, |told| told.max(pause).min(now + LONGEST_PAUSE_S));
-        if error.is_rate_limit() {
-            self.desk.pause_until(retry_at);
+        if error.is_about_everybody() {
+            self.desk.pause_until(retry_at.min(now + LONGEST_PAUSE_OF_ALL_S));
         }
         self.keeper.count(false);
-        let failed = Failed { count, error: terminal::chain(error), retry_at };
+        let error_text = terminal::chain(error).chars().take(LONGEST_ERROR).collect();
+        let failed = Failed { count, error: error_text, retry_at };
         let retry_in_s = retry_at - now;
         tracing::warn!(hostname = %self.name, error = failed.error, failures = count, retry_in_s, "no certificate");
         if let Err(error) = self.keeper.keep.put_failed(&self.name, failed, error.ends_order()).await {

@@ -54,6 +54,10 @@ impl Keep for Memory {
         Box::pin(async { Ok(()) })
     }
 
+    fn forget<'a>(&'a self, _: &'a HostnamePattern) -> Kept<'a, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
     fn put_failed<'a>(&'a self, _: &'a HostnamePattern, _: Failed, _: bool) -> Kept<'a, ()> {
         Box::pin(async { Ok(()) })
     }

@@ -1,5 +1,5 @@
-//! Which streams a service takes: those that an exposure leads to it, and no others. So a relay that lies can neither
-//! read what only goes to a service sealed, nor pass off what it says itself as a visitor's TLS.
+//! Which streams a service takes: those that an exposure leads to it, and no others. So a relay that lies cannot read what
+//! only goes to a service sealed. It can connect there itself, as any visitor can.
 
 use std::collections::BTreeSet;
 

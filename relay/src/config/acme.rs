@@ -45,12 +45,16 @@ impl Acme {
     }
 }
 
-pub(super) fn read(table: Option<Table<'_>>) -> Option<Acme> {
+/// `has_http` says whether anybody listens on port 80.
+pub(super) fn read(table: Option<Table<'_>>, has_http: bool) -> Option<Acme> {
     let mut table = table?;
     let had_dns = table.contains("dns");
     let dns = table.table("dns").and_then(dns);
     let challenges = table.contains("challenges").then(|| table.place());
-    let settings = Settings::read(&mut table, &KNOWN);
+    let mut settings = Settings::read(&mut table, &KNOWN);
+    if challenges.is_none() && !has_http {
+        settings.challenges.retain(|kind| *kind != ChallengeKind::Http);
+    }
     let wants_dns = settings.challenges.contains(&ChallengeKind::Dns);
     if let Some(place) = challenges.filter(|_| wants_dns && !had_dns) {
         without_dns(&table, place);
@@ -116,7 +120,7 @@ mod tests {
 
     fn parse(text: &str) -> Result<Option<Acme>, Vec<usize>> {
         let text = format!("[acme]\nagree_to_terms = true\n{text}");
-        let read = document::read("relay.toml", &text, |root| Some(read(root.table("acme"))));
+        let read = document::read("relay.toml", &text, |root| Some(read(root.table("acme"), true)));
         read.map_err(|rejected| rejected.mistakes().iter().filter_map(Mistake::line).collect())
     }
 

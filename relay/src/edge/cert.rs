@@ -237,7 +237,7 @@ impl Certificates {
             let facts = file.cert.first().and_then(|leaf| Facts::of(leaf).ok());
             return facts.map_or(Source::None, Source::File);
         }
-        if let Some(facts) = self.ordered.facts().remove(name) {
+        if let Some(facts) = self.ordered.facts_of(name) {
             return Source::Ordered(facts);
         }
         let signs = self.internal.as_ref().is_some_and(|internal| internal.signs_for(name));
@@ -265,7 +265,7 @@ impl Certificates {
                  names it"
             );
         } else {
-            tracing::warn!(%hostname, "visitors are turned away: no certificate in `[[certificate]]` names this");
+            tracing::warn!(%hostname, "visitors are turned away: no certificate in `[[certificate]]` names this, and none is ordered or signed for it");
         }
     }
 }

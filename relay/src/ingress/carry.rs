@@ -6,7 +6,7 @@ mod both_ways;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,6 +15,11 @@ use tokio::time::Instant;
 
 use super::access_log::Carried;
 use crate::tunnel::crowd::Intake;
+
+/// How long a visitor may be silent once the origin has said all, and how long an origin may take nothing of what a visitor
+/// says: nobody would notice that the visitor has gone.
+const AFTER_THE_END: Duration = Duration::from_secs(30);
+const BLOCKED: Duration = Duration::from_secs(300);
 
 /// Why carrying ended before both sides had.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +39,8 @@ pub(super) struct Carry {
     pub(super) carried: Arc<Carried>,
     /// How long nothing may move.
     pub(super) idle: Duration,
+    /// How long the visitor may take to say more than it has said, where it has to.
+    pub(super) opening: Option<Duration>,
     /// A visitor that stops reading keeps as much of the session to itself as with a response.
     pub(super) intake: Option<Arc<Intake>>,
 }
@@ -44,13 +51,16 @@ impl Carry {
         V: AsyncRead + AsyncWrite + Unpin,
         O: AsyncRead + AsyncWrite + Unpin,
     {
-        let Self { carried, idle, intake } = self;
+        let Self { carried, idle, opening, intake } = self;
         let movement = Arc::new(Movement::new(carried));
         let mut visitor = Watched { io: visitor, movement: Arc::clone(&movement), intake: intake.clone() };
         visitor.takes();
         tokio::select! {
-            copied = both_ways::copy(&mut visitor, &mut origin) => copied.map_err(CarryError::Copy),
-            () = movement.stands_still_for(idle) => Err(CarryError::Idle(idle)),
+            copied = both_ways::copy(&mut visitor, &mut origin, &movement.blocked) => {
+                copied.map_err(CarryError::Copy)
+            }
+            limit = movement.says_nothing_for(opening) => Err(CarryError::Idle(limit)),
+            limit = movement.stands_still_for(idle) => Err(CarryError::Idle(limit)),
             () = cut(intake) => Err(CarryError::TooSlow),
         }
     }
@@ -69,11 +79,23 @@ struct Movement {
     begun: Instant,
     last_ms: AtomicU64,
     carried: Arc<Carried>,
+    /// The origin has said all.
+    half_closed: AtomicBool,
+    /// The origin takes nothing.
+    blocked: AtomicBool,
+    spoken: AtomicBool,
 }
 
 impl Movement {
     fn new(carried: Arc<Carried>) -> Self {
-        Self { begun: Instant::now(), last_ms: AtomicU64::new(0), carried }
+        Self {
+            begun: Instant::now(),
+            last_ms: AtomicU64::new(0),
+            carried,
+            half_closed: AtomicBool::new(false),
+            blocked: AtomicBool::new(false),
+            spoken: AtomicBool::new(false),
+        }
     }
 
     fn note(&self) {
@@ -81,14 +103,40 @@ impl Movement {
         self.last_ms.store(now, Ordering::Relaxed);
     }
 
-    async fn stands_still_for(&self, idle: Duration) {
-        loop {
-            let due = self.begun + Duration::from_millis(self.last_ms.load(Ordering::Relaxed)) + idle;
-            if due <= Instant::now() {
-                return;
-            }
-            tokio::time::sleep_until(due).await;
+    /// How long nothing may move at the moment.
+    fn limit(&self, idle: Duration) -> Duration {
+        if self.half_closed.load(Ordering::Relaxed) {
+            idle.min(AFTER_THE_END)
+        } else if self.blocked.load(Ordering::Relaxed) {
+            idle.min(BLOCKED)
+        } else {
+            idle
         }
+    }
+
+    /// Comes back with the limit that was passed.
+    async fn stands_still_for(&self, idle: Duration) -> Duration {
+        loop {
+            let limit = self.limit(idle);
+            let due = self.begun + Duration::from_millis(self.last_ms.load(Ordering::Relaxed)) + limit;
+            let now = Instant::now();
+            if due <= now {
+                return limit;
+            }
+            // The limit may become a shorter one meanwhile.
+            tokio::time::sleep_until(due.min(now + AFTER_THE_END)).await;
+        }
+    }
+
+    /// The same for a visitor who has to say something first.
+    async fn says_nothing_for(&self, opening: Option<Duration>) -> Duration {
+        if let Some(opening) = opening {
+            tokio::time::sleep(opening).await;
+            if !self.spoken.load(Ordering::Relaxed) {
+                return opening;
+            }
+        }
+        std::future::pending().await
     }
 }
 
@@ -127,7 +175,11 @@ impl<V: AsyncRead + Unpin> AsyncRead for Watched<V> {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.io).poll_read(cx, buf);
-        self.movement.carried.received(buf.filled().len() - before);
+        let received = buf.filled().len() - before;
+        if received > 0 {
+            self.movement.spoken.store(true, Ordering::Relaxed);
+        }
+        self.movement.carried.received(received);
         self.noting(polled)
     }
 }
@@ -150,6 +202,7 @@ impl<V: AsyncWrite + Unpin> AsyncWrite for Watched<V> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.movement.half_closed.store(true, Ordering::Relaxed);
         Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }
@@ -166,5 +219,29 @@ mod tests {
         let before = Instant::now();
         movement.stands_still_for(Duration::from_secs(60)).await;
         assert_eq!(before.elapsed().as_secs(), 60);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn less_patience_is_had_with_those_who_may_have_gone() {
+        let movement = Movement::new(Arc::default());
+        let day = Duration::from_secs(86_400);
+        movement.blocked.store(true, Ordering::Relaxed);
+        assert_eq!(movement.stands_still_for(day).await, BLOCKED);
+        movement.note();
+        movement.half_closed.store(true, Ordering::Relaxed);
+        let before = Instant::now();
+        assert_eq!(movement.stands_still_for(day).await, AFTER_THE_END);
+        assert!(before.elapsed() <= AFTER_THE_END);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_to_say_something_says_it_in_time() {
+        let opening = Duration::from_secs(10);
+        let silent = Movement::new(Arc::default());
+        assert_eq!(silent.says_nothing_for(Some(opening)).await, opening);
+        let day = Duration::from_secs(86_400);
+        silent.spoken.store(true, Ordering::Relaxed);
+        assert!(tokio::time::timeout(day, silent.says_nothing_for(Some(opening))).await.is_err());
+        assert!(tokio::time::timeout(day, silent.says_nothing_for(None)).await.is_err());
     }
 }

@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use process::terminal;
 use protocol::close::StreamReset;
@@ -14,7 +15,7 @@ use super::Ingress;
 use super::access_log::AccessLine;
 use super::carry::Carry;
 use super::connection::stalling;
-use super::error::{IngressError, VISITOR_GONE};
+use super::error::IngressError;
 use crate::edge::admission::Slot;
 use crate::edge::tls::{self, SealedVisit};
 use crate::policy::{self, Permit};
@@ -27,6 +28,11 @@ use crate::tunnel::stream::{StreamFailure, TunnelStream};
 /// What a visitor is told that cannot be led on (RFC 8446, section 6.2).
 const ACCESS_DENIED: u8 = 49;
 const INTERNAL_ERROR: u8 = 80;
+
+/// The agent has to take the ClientHello within this time.
+const SAYING: Duration = Duration::from_secs(10);
+/// A visitor has to go on with its handshake after the ClientHello: until the origin was reached, and answered.
+const OPENING: Duration = Duration::from_secs(30);
 
 type ServingSession = Arc<Serving<Arc<Session>>>;
 
@@ -72,7 +78,8 @@ async fn lead(
     let asker = Asker { visitor, request: line.id };
     let mut stream = serving.session.open_sealed(permit, asker).await.map_err(unopened)?;
     // Where the agent refuses the stream, carrying finds out.
-    stream.write_all(said).await.map_err(|_| IngressError::TunnelLost)?;
+    let saying = tokio::time::timeout(SAYING, stream.write_all(said)).await;
+    saying.map_err(|_| IngressError::AgentBusy)?.map_err(|_| IngressError::TunnelLost)?;
     Ok(Led { serving, stream, _in_flight: in_flight })
 }
 
@@ -102,12 +109,11 @@ fn find(
     Err(nothing)
 }
 
-/// An agent gives a stream up that has lost its visitor, who broke TLS or went without a farewell.
-fn code(failure: StreamFailure) -> &'static str {
-    if matches!(failure, StreamFailure::Reset(StreamReset::Cancelled)) {
-        return VISITOR_GONE;
-    }
-    IngressError::from(failure).answer().code
+/// An agent also gives a stream up whose visitor broke TLS or went without a farewell: that is no failure of ours, and
+/// nobody could tell it where the origin ends TLS.
+fn code(failure: StreamFailure) -> Option<&'static str> {
+    let is_visitors = matches!(failure, StreamFailure::Reset(StreamReset::Cancelled));
+    (!is_visitors).then(|| IngressError::from(failure).answer().code)
 }
 
 async fn carry(
@@ -121,11 +127,11 @@ async fn carry(
     let place = serving.session.join_crowd(address);
     let (idle, carried) = (serving.exposure.timeouts.upgrade_idle, line.upgraded());
     carried.received(said);
-    let carry = Carry { carried, idle, intake: Some(Arc::clone(&place.intake)) };
+    let carry = Carry { carried, idle, opening: Some(OPENING), intake: Some(Arc::clone(&place.intake)) };
     let visitor = stalling(stream, ingress.limits.load().stall_time);
     tokio::select! {
         ended = carry.run(visitor, &mut origin) => if let Err(error) = ended {
-            line.error = failure.failure().map(code);
+            line.error = failure.failure().and_then(code);
             tracing::debug!(error = terminal::chain(&error), "a sealed connection broke");
         },
         () = serving.withdrawn.cancelled() => {}

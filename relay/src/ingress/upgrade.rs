@@ -114,7 +114,7 @@ pub(crate) fn join(ingress: &Arc<Ingress>, junction: Junction, mut line: AccessL
     ingress.upgraded.spawn(async move {
         let Junction { visitor, origin, idle, withdrawn, lease, connection } = junction;
         let intake = lease.intake().map(Arc::clone);
-        let carry = Carry { carried: line.upgraded(), idle, intake };
+        let carry = Carry { carried: line.upgraded(), idle, opening: None, intake };
         tokio::select! {
             ended = run(visitor, origin, carry, stall) => if let Err(error) = ended {
                 tracing::debug!(error = terminal::chain(&error), "an upgraded connection broke");

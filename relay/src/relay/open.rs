@@ -201,11 +201,14 @@ fn certificates(
     let ca = &config.internal_ca;
     let internal = ca.enabled.then(|| InternalCa::open(&config.data_dir, &name, &ca.domains)).transpose()?;
     let sources = Sources { files, ordered: Arc::clone(&keeper.shelf), internal };
-    let served = Arc::clone(&registry);
+    let (served, own) = (Arc::clone(&registry), config.name.clone());
     let owner = Box::new(move |hostname: &protocol::hostname::Hostname| {
         if *hostname == name { Some(name.clone().into()) } else { registry.routes().owner(hostname) }
     });
-    let sealed = Box::new(move |hostname: &protocol::hostname::Hostname| served.routes().is_sealed(hostname));
+    // Agents dial the relay by its own name, so that is never somebody else's.
+    let sealed = Box::new(move |hostname: &protocol::hostname::Hostname| {
+        *hostname != own && served.routes().is_sealed(hostname)
+    });
     Ok(Arc::new(Certificates::new(sources, owner, sealed)))
 }
 

@@ -80,6 +80,16 @@ impl<S> RouteTable<S> {
         patterns(hostname).find(|pattern| self.served.contains_key(pattern) || self.granted.contains(pattern))
     }
 
+    /// Whether exactly this was granted to some peer.
+    pub(crate) fn is_granted(&self, name: &HostnamePattern) -> bool {
+        self.granted.contains(name)
+    }
+
+    /// Whether somebody serves exactly this.
+    pub(crate) fn is_served(&self, name: &HostnamePattern) -> bool {
+        self.served.contains_key(name)
+    }
+
     /// Every hostname and wildcard that some peer was granted.
     pub(crate) fn granted(&self) -> impl Iterator<Item = &HostnamePattern> {
         self.granted.iter()

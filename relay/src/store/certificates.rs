@@ -110,3 +110,9 @@ pub(super) async fn put_failed(
     }
     Ok(())
 }
+
+pub(super) async fn forget(db: &mut Connection, name: &str) -> Result<(), Error> {
+    query("DELETE FROM certificates WHERE name = $1").bind(name).execute(&mut *db).await?;
+    query("DELETE FROM orders WHERE name = $1").bind(name).execute(db).await?;
+    Ok(())
+}

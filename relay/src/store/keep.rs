@@ -72,4 +72,11 @@ impl Keep for Store {
             Ok(self.pools.write("keep the failure of an order", put).await?)
         })
     }
+
+    fn forget<'a>(&'a self, name: &'a HostnamePattern) -> Kept<'a, ()> {
+        Box::pin(async move {
+            let forget = async |db: &mut Connection| certificates::forget(db, name.as_str()).await;
+            Ok(self.pools.write("forget a certificate", forget).await?)
+        })
+    }
 }

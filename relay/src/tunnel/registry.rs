@@ -2,7 +2,7 @@
 
 mod last_sealed;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
@@ -70,6 +70,8 @@ struct Live {
     session: Arc<Session>,
     wish: Register,
     serving: Vec<Arc<Serving<Arc<Session>>>>,
+    /// What the agent no longer exposes, while connections may be left of it: they end where the hostname is taken.
+    retired: VecDeque<(HostnamePattern, CancellationToken)>,
     answer: Registered,
 }
 
@@ -179,6 +181,7 @@ impl Registry {
             session: Arc::clone(&session),
             wish: Register::default(),
             serving: Vec::new(),
+            retired: VecDeque::new(),
             answer: Registered::default(),
         };
         state.sessions.insert(id, live);
@@ -249,6 +252,15 @@ impl State {
     }
 }
 
+/// What was retired and is exposed again.
+fn returned(
+    retired: &mut VecDeque<(HostnamePattern, CancellationToken)>,
+    hostname: &HostnamePattern,
+) -> Option<CancellationToken> {
+    let at = retired.iter().position(|(retired, _)| retired == hostname)?;
+    retired.remove(at).map(|(_, withdrawn)| withdrawn)
+}
+
 impl Live {
     fn judge(&mut self, peers: &HashMap<PublicKey, Peer>, last_sealed: &mut LastSealed, timeouts: Timeouts) {
         let before = std::mem::take(&mut self.serving);
@@ -256,7 +268,9 @@ impl Live {
         let Some(peer) = peers.get(&self.session.key) else { return };
         for expose in &self.wish.expose {
             let earlier = before.iter().find(|serving| serving.exposure.hostname == expose.hostname);
-            let withdrawn = earlier.map_or_else(CancellationToken::new, |earlier| earlier.withdrawn.clone());
+            let withdrawn = earlier.map(|earlier| earlier.withdrawn.clone());
+            let withdrawn =
+                withdrawn.or_else(|| returned(&mut self.retired, &expose.hostname)).unwrap_or_default();
             let refused = match self.exposure(peer, expose, timeouts) {
                 Ok(exposure) => {
                     let session = Arc::clone(&self.session);
@@ -267,9 +281,28 @@ impl Live {
             };
             self.answer.hostnames.push(HostnameState { hostname: expose.hostname.clone(), refused });
         }
-        let taken = before.iter().filter(|serving| !is_granted(peer, &serving.exposure.hostname));
-        taken.for_each(|serving| serving.withdrawn.cancel());
+        self.retire(peer, &before);
         last_sealed.note(self.session.key, &before, &self.serving);
+    }
+
+    /// Ends what is left of hostnames that were taken, also of those that the agent had stopped to expose before. Of the
+    /// latter as many are remembered as a session may expose.
+    fn retire(&mut self, peer: &Peer, before: &[Arc<Serving<Arc<Session>>>]) {
+        for serving in before {
+            let hostname = &serving.exposure.hostname;
+            if !self.serving.iter().any(|one| one.exposure.hostname == *hostname) {
+                self.retired.push_back((hostname.clone(), serving.withdrawn.clone()));
+            }
+        }
+        let surplus = self.retired.len().saturating_sub(limits::EXPOSES);
+        self.retired.drain(..surplus).for_each(|(_, withdrawn)| withdrawn.cancel());
+        self.retired.retain(|(hostname, withdrawn)| {
+            let stays = is_granted(peer, hostname);
+            if !stays {
+                withdrawn.cancel();
+            }
+            stays
+        });
     }
 
     fn exposure(&self, peer: &Peer, expose: &Expose, timeouts: Timeouts) -> Result<Exposure, String> {

@@ -1,5 +1,7 @@
 //! `relay check` and `agent check`: every mistake in one run, and never a secret.
 
+mod sealed;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};

@@ -22,16 +22,13 @@ pub(super) enum Credentials {
     Pair(OfPair),
 }
 
-const WITH_TOKEN: [(&str, OfToken); 22] = [
+const WITH_TOKEN: [(&str, OfToken); 19] = [
     ("arvancloud", |token| DnsUpdater::new_arvancloud(token, TIMEOUT)),
     ("bunny", |token| DnsUpdater::new_bunny(token, TIMEOUT)),
     ("cloudflare", |token| DnsUpdater::new_cloudflare(token, TIMEOUT)),
-    ("ddnss", |token| DnsUpdater::new_ddnss(token, TIMEOUT)),
     ("desec", |token| DnsUpdater::new_desec(token, TIMEOUT)),
     ("digitalocean", |token| DnsUpdater::new_digitalocean(token, TIMEOUT)),
-    ("duckdns", |token| DnsUpdater::new_duckdns(token, TIMEOUT)),
     ("dynu", |token| DnsUpdater::new_dynu(token, TIMEOUT)),
-    ("freemyip", |token| DnsUpdater::new_freemyip(token, TIMEOUT)),
     ("gandi", |token| DnsUpdater::new_gandiv5(token, TIMEOUT)),
     ("gcore", |token| DnsUpdater::new_gcore(token, TIMEOUT)),
     ("hetzner", |token| DnsUpdater::new_hetzner(token, TIMEOUT)),

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
@@ -23,20 +24,23 @@ thread_local! {
 /// # Errors
 ///
 /// What broke one of the sides.
-pub(super) async fn copy<A, B>(a: &mut A, b: &mut B) -> io::Result<()>
+///
+/// `blocked` says whether `b` takes less than `a` says: nobody listens to `a` then, nor hears that it has gone.
+pub(super) async fn copy<A, B>(a: &mut A, b: &mut B, blocked: &AtomicBool) -> io::Result<()>
 where
     A: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
 {
     let (mut there, mut back) = (OneWay::default(), OneWay::default());
     poll_fn(|cx| {
-        let there = there.poll(cx, a, b)?;
+        let polled = there.poll(cx, a, b)?;
+        blocked.store(!there.unsent.is_empty(), Ordering::Relaxed);
         let back = back.poll(cx, b, a)?;
         if back.is_pending() {
             // Tells of a visitor who has gone, where nothing is read from it any more.
             let _flushed_later = Pin::new(&mut *a).poll_flush(cx)?;
         }
-        if there.is_ready() && back.is_ready() { Poll::Ready(Ok(())) } else { Poll::Pending }
+        if polled.is_ready() && back.is_ready() { Poll::Ready(Ok(())) } else { Poll::Pending }
     })
     .await
 }
@@ -129,13 +133,14 @@ mod tests {
 
     #[tokio::test]
     async fn everything_arrives_in_order_through_sides_that_take_little_at_a_time() {
+        let blocked = AtomicBool::new(false);
         let (mut visitor, mut ours) = duplex(7);
         let (mut theirs, mut origin) = duplex(1000);
         let sent: Vec<u8> = (0..100_000u32).flat_map(u32::to_be_bytes).collect();
         let answer: Vec<u8> = sent.iter().rev().copied().collect();
         let (asked, answered) = (sent.clone(), answer.clone());
         let (copied, (), ()) = tokio::join!(
-            copy(&mut ours, &mut theirs),
+            copy(&mut ours, &mut theirs, &blocked),
             async {
                 let (mut read, mut write) = tokio::io::split(&mut visitor);
                 let mut got = Vec::new();
@@ -162,6 +167,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_side_may_end_long_before_the_other() {
+        let blocked = AtomicBool::new(false);
         let (mut visitor, mut ours) = duplex(64);
         let (mut theirs, mut origin) = duplex(64);
         let talk = async {
@@ -176,17 +182,18 @@ mod tests {
             visitor.read_to_string(&mut answered).await.unwrap();
             assert_eq!(answered, "answer");
         };
-        let (copied, ()) = tokio::join!(copy(&mut ours, &mut theirs), talk);
+        let (copied, ()) = tokio::join!(copy(&mut ours, &mut theirs, &blocked), talk);
         copied.unwrap();
     }
 
     #[tokio::test]
     async fn what_breaks_one_side_ends_the_copying() {
+        let blocked = AtomicBool::new(false);
         let (mut visitor, mut ours) = duplex(64);
         let (mut theirs, origin) = duplex(64);
         drop(origin);
         visitor.write_all(b"to nobody").await.unwrap();
-        let error = copy(&mut ours, &mut theirs).await.unwrap_err();
+        let error = copy(&mut ours, &mut theirs, &blocked).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
     }
 }

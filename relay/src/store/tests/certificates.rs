@@ -1,6 +1,6 @@
 //! Certificates, orders and who may place them.
 
-use acme::keep::{Failed, Issued, Keep, OpenOrder, Secret};
+use acme::keep::{Entry, Failed, Issued, Keep, OpenOrder, Secret};
 use protocol::hostname::HostnamePattern;
 
 use super::*;
@@ -45,7 +45,10 @@ async fn an_order_goes_from_step_to_step() {
     bed.store.put_issued(&name, issued.clone()).await.unwrap();
     let entry = bed.store.entry(&name).await.unwrap();
     assert_eq!((entry.issued, entry.order, entry.failed), (Some(issued), None, None));
-    assert_eq!(bed.store.names().await.unwrap(), [name]);
+    assert_eq!(bed.store.names().await.unwrap(), std::slice::from_ref(&name));
+    bed.store.put_failed(&name, failed(1), false).await.unwrap();
+    bed.store.forget(&name).await.unwrap();
+    assert_eq!(bed.store.entry(&name).await.unwrap(), Entry::default());
 }
 
 #[tokio::test]
