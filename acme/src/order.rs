@@ -259,13 +259,12 @@ fn is_gone(problem: &Problem) -> bool {
 /// Whether an order may be refused for what it says that it replaces. CAs have many words for that: the certificate was
 /// replaced already, or belongs to another account, or its name cannot be read.
 fn is_about_replacing(error: &Error) -> bool {
-    match error {
-        Error::Unsupported(_) => true,
-        Error::Api(problem) => is_gone(problem),
-        // It did not say so in its answer; `instant-acme` has no kind of its own for that.
-        Error::Other(other) => other.to_string().starts_with("replaces field mismatch"),
-        _ => false,
+    if let Error::Api(problem) = error {
+        return is_gone(problem);
     }
+    // It did not say so in its answer; `instant-acme` has no kind of its own for that.
+    let mismatch = |other: &dyn std::error::Error| other.to_string().starts_with("replaces field mismatch");
+    matches!(error, Error::Unsupported(_)) || matches!(error, Error::Other(other) if mismatch(other.as_ref()))
 }
 
 /// The error of the first challenge that has one.

@@ -221,9 +221,8 @@ enum Seen {
 async fn look(resolver: &TokioResolver, record: &str, value: &str) -> Seen {
     match tokio::time::timeout(LOOK, resolver.txt_lookup(format!("{record}."))).await {
         Ok(Ok(found)) => {
-            let shown = found.answers().iter().any(|answer| match &answer.data {
-                RData::TXT(text) => text.txt_data.concat() == value.as_bytes(),
-                _ => false,
+            let shown = found.answers().iter().any(|answer| {
+                matches!(&answer.data, RData::TXT(text) if text.txt_data.concat() == value.as_bytes())
             });
             if shown { Seen::Yes } else { Seen::No }
         }

@@ -50,8 +50,8 @@ pub(super) struct Tending {
     /// What the CA wishes, and until when that counts.
     window: Option<Window>,
     ask_again_at: i64,
-    /// When the last certificate came.
-    issued_at: Option<i64>,
+    /// When the last certificate came, and the one before it.
+    issued_at: [Option<i64>; 2],
     /// How often in a row what keeps everything has failed.
     keep_failures: u32,
     /// The plan has changed: what failed by the old one is tried by this at once.
@@ -75,7 +75,7 @@ impl Tending {
         eager: bool,
     ) -> Self {
         let fetching = keeper.shelf.fetching(&name);
-        let (window, ask_again_at, issued_at, keep_failures) = (None, 0, None, 0);
+        let (window, ask_again_at, issued_at, keep_failures) = (None, 0, [None; 2], 0);
         Self { keeper, desk, name, poke, window, ask_again_at, issued_at, keep_failures, eager, fetching }
     }
 
@@ -141,8 +141,9 @@ impl Tending {
         let facts = &certificate.facts;
         let wished = self.window.map(|window| window.renew_at(facts.lifetime, facts.chance));
         let renewal = wished.unwrap_or_else(|| facts.lifetime.renew_at(facts.chance));
-        // Neither a CA that always wants another one nor a clock that is wrong makes this a mill.
-        let not_before = self.issued_at.map_or(0, |at| at + facts.lifetime.shortest_use());
+        // Neither a CA that always wants another one nor a clock that is wrong makes this a mill: one may follow another at
+        // once, a third waits.
+        let not_before = self.issued_at[1].map_or(0, |at| at + facts.lifetime.shortest_use());
         Due { at: renewal.max(not_before).max(blocked), what: "renew" }
     }
 
@@ -251,7 +252,7 @@ impl Tending {
 
     fn on_issued(&mut self, certificate: Certificate, began: Instant) {
         let facts = certificate.facts.clone();
-        (self.issued_at, self.keep_failures) = (Some(clock::now()), 0);
+        (self.issued_at, self.keep_failures) = ([Some(clock::now()), self.issued_at[0]], 0);
         self.keeper.shelf.put(&self.name, certificate);
         self.keeper.count(true);
         // Of the new one the CA has not been asked.

@@ -60,7 +60,7 @@ pub(crate) struct SealedVisit {
 /// Who has come.
 #[derive(Debug)]
 pub(crate) enum Greeted {
-    Visitor(Visit),
+    Visitor(Box<Visit>),
     Sealed(SealedVisit),
     /// A CA, which has been shown the answer to its challenge.
     Ca,
@@ -139,7 +139,7 @@ impl VisitorTls {
         if self.certificates.find_or_wait(&sni).await.is_none() {
             return Err(refuse_name(start.io).await);
         }
-        self.finish(start, sni, proxied).await.map(Greeted::Visitor)
+        self.finish(start, sni, proxied).await.map(|visit| Greeted::Visitor(Box::new(visit)))
     }
 
     async fn finish(

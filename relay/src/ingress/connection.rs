@@ -49,8 +49,8 @@ pub(crate) async fn serve(
         named => named.unwrap_or(address),
     };
     match greeted {
-        Greeted::Visitor(visit) if visit.http2 => http2::serve(ingress, visit, address, slot).await,
-        Greeted::Visitor(visit) => http1::serve(ingress, visit, address, slot).await,
+        Greeted::Visitor(visit) if visit.http2 => http2::serve(ingress, *visit, address, slot).await,
+        Greeted::Visitor(visit) => http1::serve(ingress, *visit, address, slot).await,
         Greeted::Sealed(visit) => sealed::serve(ingress, visit, address, slot).await,
         Greeted::Ca => {}
     }

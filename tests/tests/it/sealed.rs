@@ -191,3 +191,18 @@ async fn a_wildcard_leads_all_names_below_it_but_those_that_are_granted_by_thems
     assert!(is_stranger(&sealed.connect(names[2], &["http/1.1"]).await.expect_err("it is the relay's")));
     assert!(tests::tls::is_alert(&sealed.connect("z.y.w.example.com", &[]).await.expect_err("nobody's")));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_name_of_the_relay_itself_stays_its_own() {
+    const RELAY: &str = "relay.example.com";
+    let (certified, relay) = (Certified::new(&["*.example.com"]), Relay::start());
+    let mut vault = certified.held(&[]).await;
+    let config =
+        format!("[service.vault]\norigin = \"tcp://{}\"\n", vault.origin.address) + &exposed("*.example.com");
+    let _agent = running(&relay, &["*.example.com"], &config);
+    let relays = Visitor::of(&relay);
+    assert!(is_stranger(&relays.connect(HOST, &[]).await.expect_err("it is the origin's")));
+    assert_ne!(shown(&relays.connect(RELAY, &["http/1.1"]).await.expect("the relay")), certified.leaf());
+    let _quic = Http3::connect(&relay, RELAY).await;
+    assert!(vault.is_left_alone());
+}

@@ -122,16 +122,20 @@ fn visitors_are_admitted_by_network() {
 }
 
 fn sealed(more: serde_json::Value) -> Result<Exposure, ExposureError> {
-    let mut wire = serde_json::json!({
+    let (expose, services) = sealed_wish(more);
+    Exposure::new(&expose, &services, Timeouts::default())
+}
+
+fn sealed_wish(more: serde_json::Value) -> (Expose, Vec<Service>) {
+    let mut expose = serde_json::json!({
         "hostname": "a.example.com",
         "routes": [],
         "sealed": { "service": "web", "end": "passthrough" },
     });
-    if let (Some(wire), Some(more)) = (wire.as_object_mut(), more.as_object()) {
-        wire.extend(more.clone());
-    }
-    let services = serde_json::from_value::<Vec<_>>(serde_json::json!([{ "name": "web" }])).unwrap();
-    Exposure::new(&serde_json::from_value(wire).unwrap(), &services, Timeouts::default())
+    let serde_json::Value::Object(more) = more else { panic!("{more}") };
+    expose.as_object_mut().unwrap().extend(more);
+    let services = serde_json::json!([{ "name": "web" }]);
+    (serde_json::from_value(expose).unwrap(), serde_json::from_value(services).unwrap())
 }
 
 #[test]

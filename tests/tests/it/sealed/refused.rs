@@ -8,6 +8,7 @@ use futures_util::future::join_all;
 use rustls::AlertDescription;
 use tests::bed::{Agent, Relay};
 use tests::certificate::Authority;
+use tests::held::Holder;
 use tests::origin::Origin;
 use tests::tape::Tape;
 use tests::tls::{Tls, alert};
@@ -128,6 +129,13 @@ async fn a_hostname_that_is_withdrawn_lets_nobody_in_and_what_runs_goes_on() {
         stream.is_ok().then_some(())
     })
     .await;
+    // What was withdrawn is ended where the right to it is taken.
+    let mut stream = bed.visitor().connect(HOST, &["http/1.1"]).await.expect("TLS");
+    bed.agent.write_config(&open(OPEN, &format!("http://{}", bed.origin.address)));
+    bed.is_not_served().await;
+    let _said = bed.relay.ask(&["peer", "ungrant", "home", "--hostname", HOST]);
+    let ended = tokio::time::timeout(Duration::from_secs(3), stream.read_to_end(&mut Vec::new())).await;
+    let _error = ended.expect("at once").expect_err("it was cut");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -242,6 +250,16 @@ async fn stand_still(address: SocketAddr, beginning: Vec<u8>) -> Duration {
     stream.write_all(&beginning).await.expect("bytes can be sent");
     let _reset_counts_too = stream.read_to_end(&mut Vec::new()).await;
     begun.elapsed()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_greets_and_says_no_more_is_gone_as_well() {
+    let (relay, mut holder) = (Relay::start(), Holder::start().await);
+    let _agent = running(&relay, &[HOST], &passed(&format!("tcp://{}", holder.origin.address), "", ""));
+    let greeting = greeting(&relay, HOST);
+    let lasted = tokio::time::timeout(Duration::from_secs(40), stand_still(relay.https, greeting)).await;
+    assert!((28..35).contains(&lasted.expect("it is gone").as_secs()), "{lasted:?}");
+    holder.next().await.ends().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
