@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -164,12 +164,28 @@ async fn tls(ca_file: Option<PathBuf>) -> Result<ClientConfig, CaError> {
     Ok(builder.with_no_client_auth())
 }
 
+/// Looks whether a file holds roots that a CA can be verified with.
+///
+/// # Errors
+///
+/// Where it does not.
+pub fn check_roots(path: &Path) -> Result<(), CaError> {
+    let path = path.to_owned();
+    match std::fs::read(&path) {
+        Ok(bytes) => parse_roots(&bytes, path).map(|_| ()),
+        Err(source) => Err(CaError::Unreadable { path, source }),
+    }
+}
+
 async fn roots(path: PathBuf) -> Result<RootCertStore, CaError> {
-    let bytes = match tokio::fs::read(&path).await {
-        Ok(bytes) => bytes,
-        Err(source) => return Err(CaError::Unreadable { path, source }),
-    };
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+    match tokio::fs::read(&path).await {
+        Ok(bytes) => parse_roots(&bytes, path),
+        Err(source) => Err(CaError::Unreadable { path, source }),
+    }
+}
+
+fn parse_roots(bytes: &[u8], path: PathBuf) -> Result<RootCertStore, CaError> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(bytes).collect();
     let (found, source) = found.map_or_else(|error| (Vec::new(), Some(error)), |found| (found, None));
     let mut roots = RootCertStore::empty();
     match roots.add_parsable_certificates(found) {

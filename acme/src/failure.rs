@@ -25,6 +25,8 @@ pub enum OrderError {
     ExternalAccountKey(PathBuf),
     #[error("what is kept of the CA's account cannot be read")]
     Credentials(#[source] serde_json::Error),
+    #[error("the CA has no profile `{profile}`: it has {}", if .known.is_empty() { "none" } else { .known.as_str() })]
+    Profile { profile: String, known: String },
     #[error("the CA gives no account")]
     Account(#[source] Error),
     #[error(transparent)]
@@ -74,6 +76,7 @@ impl OrderError {
             | Self::ExternalAccount { .. }
             | Self::ExternalAccountKey(_)
             | Self::Credentials(_)
+            | Self::Profile { .. }
             | Self::Account(_)
             | Self::Reach(_)
             | Self::WildcardWithoutDns(_)

@@ -109,6 +109,7 @@ impl Job<'_> {
     }
 
     async fn begin(&self, account: &Account) -> Result<(Order, Secret), OrderError> {
+        self.check_profile(account)?;
         let key = certificate::new_key()?;
         let order = self.place(account).await.map_err(OrderError::Order)?;
         let (directory, url) = (self.directory().to_owned(), order.url().to_owned());
@@ -116,6 +117,17 @@ impl Job<'_> {
         self.desk.keep.put_order(self.name, open).await.map_err(OrderError::Keep)?;
         tracing::info!(hostname = %self.name, order = order.url(), "the CA takes the order");
         Ok((order, key))
+    }
+
+    /// Some CAs give a certificate of another kind where they do not know the one that is asked for.
+    fn check_profile(&self, account: &Account) -> Result<(), OrderError> {
+        let Some(profile) = &self.desk.plan.settings.profile else { return Ok(()) };
+        let mut known: Vec<_> = account.profiles().map(|known| known.name.to_owned()).collect();
+        if known.contains(profile) {
+            return Ok(());
+        }
+        known.sort();
+        Err(OrderError::Profile { profile: profile.clone(), known: known.join(", ") })
     }
 
     /// Says what is replaced only to a CA that listens: it counts renewals apart (RFC 9773, section 5).

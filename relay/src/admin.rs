@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::certificates::{Automatic, CertRow};
 use crate::enrollment::{Enrollment, now};
 use crate::metrics::{Metrics, Standing};
+use crate::route::exposure::Target;
 use crate::store::{NewPeer, Peer, Role, StoreError, Token, TokenState};
 use crate::tunnel::session::Session;
 
@@ -320,14 +321,15 @@ impl Admin {
         let routes = self.enrollment.registry.routes();
         let mut rows: Vec<RouteRow> = Vec::new();
         for serving in routes.served() {
-            for (path, target) in serving.exposure.routes() {
-                rows.push(RouteRow {
-                    hostname: serving.exposure.hostname.clone(),
-                    path: path.to_string(),
-                    peer: serving.session.peer.clone(),
-                    service: target.service.to_string(),
-                });
-            }
+            let row = |path: String, target: &Target| RouteRow {
+                hostname: serving.exposure.hostname.clone(),
+                path,
+                peer: serving.session.peer.clone(),
+                service: target.service.to_string(),
+            };
+            rows.extend(serving.exposure.routes().map(|(path, target)| row(path.to_string(), target)));
+            // All of it, whatever the path.
+            rows.extend(serving.exposure.sealed().map(|target| row("(sealed)".to_owned(), target)));
         }
         rows.sort_by(|a, b| (&a.hostname, &a.path, &a.peer).cmp(&(&b.hostname, &b.path, &b.peer)));
         Answer::Routes(rows)
@@ -344,7 +346,16 @@ impl Admin {
         if self.automatic.renew(name) {
             return Answer::Done;
         }
-        let hint = "`relay cert list` shows all; those of `acme` are ordered by the relay, where `[acme]` is in its file";
+        let hint = match self.automatic.rows().into_iter().find(|row| row.name == *name) {
+            Some(row) if row.source == "sealed" => {
+                "its TLS ends at the agent or the origin, which has the certificate"
+            }
+            Some(row) if row.source == "file" => {
+                "it has a file in `[[certificate]]`, which somebody else renews"
+            }
+            Some(_) => "the relay orders for what a session serves, where `[acme]` is in its file",
+            None => "`relay cert list` shows all hostnames",
+        };
         failed(format!("no certificate is ordered for `{name}`"), Some(hint))
     }
 

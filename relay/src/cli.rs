@@ -7,6 +7,7 @@ mod output;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use acme::ca::{self as ca_of_acme, CaError};
 use clap::{CommandFactory, Parser};
 use process::local::{self, CallError};
 use process::shutdown::{self, Ended};
@@ -31,6 +32,8 @@ enum CommandError {
     Config(#[from] ConfigError),
     #[error("a certificate cannot be used")]
     Certificate(#[source] CertError),
+    #[error("the CA of `[acme]` cannot be verified")]
+    Roots(#[source] CaError),
     #[error("`{}`, which `[acme]` names, cannot be read", .path.display())]
     Unreadable { path: PathBuf, source: std::io::Error },
     #[error(transparent)]
@@ -66,6 +69,7 @@ impl CommandError {
             }
             Self::Config(ConfigError::Rejected(_))
             | Self::Certificate(_)
+            | Self::Roots(_)
             | Self::Unreadable { .. }
             | Self::Logging(_)
             | Self::Runtime(_)
@@ -162,13 +166,15 @@ fn check(path: &Path) -> Result<ExitCode, CommandError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What `[acme]` names and cannot be read. Nothing of it is shown: most of it is secret.
+/// What `[acme]` names and is of no use. Nothing of it is shown: most of it is secret.
 fn unreadable(config: &Config) -> impl Iterator<Item = CommandError> {
-    let files = config.acme.iter().flat_map(Acme::files);
-    files.filter_map(|file| {
+    let roots = config.acme.iter().filter_map(|acme| acme.settings.ca_file.as_deref());
+    let roots = roots.filter_map(|file| ca_of_acme::check_roots(file).err()).map(CommandError::Roots);
+    let secrets = config.acme.iter().flat_map(Acme::secrets).filter_map(|file| {
         let source = std::fs::read(file).map(Zeroizing::new).err()?;
         Some(CommandError::Unreadable { path: file.to_owned(), source })
-    })
+    });
+    roots.chain(secrets)
 }
 
 fn token(path: &Path, command: TokenCommand) -> Result<ExitCode, CommandError> {

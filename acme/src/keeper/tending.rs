@@ -54,6 +54,8 @@ pub(super) struct Tending {
     issued_at: [Option<i64>; 2],
     /// How often in a row what keeps everything has failed.
     keep_failures: u32,
+    /// Somebody wants another one, whatever there is.
+    wanted: bool,
     /// The plan has changed: what failed by the old one is tried by this at once.
     eager: bool,
     /// Handshakes wait for the first certificate until the first attempt is over.
@@ -76,11 +78,22 @@ impl Tending {
     ) -> Self {
         let fetching = keeper.shelf.fetching(&name);
         let (window, ask_again_at, issued_at, keep_failures) = (None, 0, [None; 2], 0);
-        Self { keeper, desk, name, poke, window, ask_again_at, issued_at, keep_failures, eager, fetching }
+        Self {
+            keeper,
+            desk,
+            name,
+            poke,
+            window,
+            ask_again_at,
+            issued_at,
+            keep_failures,
+            wanted: false,
+            eager,
+            fetching,
+        }
     }
 
     pub(super) async fn run(mut self) {
-        let mut poked = false;
         loop {
             let entry = match self.keeper.keep.entry(&self.name).await {
                 Ok(entry) => entry,
@@ -91,11 +104,9 @@ impl Tending {
             };
             let due = self.due(&entry).await;
             let ahead = due.at - clock::now();
-            if ahead > 0 && !poked {
-                poked = self.wait(&due, ahead, &entry).await;
+            if ahead > 0 && !self.wait(&due, ahead, &entry).await {
                 continue;
             }
-            poked = false;
             self.attempt(entry).await;
             (self.fetching, self.eager) = (None, false);
             // Whoever wanted it while it was under way has got it.
@@ -106,11 +117,17 @@ impl Tending {
     /// Waits until something is due, or for a while. True where somebody wants it at once.
     async fn wait(&mut self, due: &Due, ahead: i64, entry: &Entry) -> bool {
         self.fetching = None;
-        self.show(false, due.what, Some(due.at), entry.failed.as_ref());
+        // What failed and is no longer wanted is of no interest: the certificate that there is will do for long.
+        let failed =
+            entry.failed.as_ref().filter(|failed| due.at <= failed.retry_at.max(self.desk.paused_until()));
+        self.show(false, due.what, Some(due.at), failed);
         let ahead = Duration::from_secs(ahead.unsigned_abs()).min(LONGEST_WAIT);
         tokio::select! {
             () = tokio::time::sleep(ahead) => false,
-            () = self.poke.notified() => true,
+            () = self.poke.notified() => {
+                self.wanted = true;
+                true
+            }
         }
     }
 
@@ -136,6 +153,9 @@ impl Tending {
         };
         if !self.is_of_this_ca(entry) {
             return Due { at: blocked, what: "order" };
+        }
+        if self.wanted {
+            return Due { at: blocked, what: "renew" };
         }
         self.ask_for_window(&certificate).await;
         let facts = &certificate.facts;
@@ -200,7 +220,8 @@ impl Tending {
         let (failed, began) = (entry.failed.clone(), Instant::now());
         let ordered = tokio::time::timeout(DEADLINE, self.order(entry)).await;
         drop(place);
-        let earlier = failed.map_or(0, |failed| failed.count);
+        // What failed by another plan says nothing of this one.
+        let earlier = failed.filter(|_| !self.eager).map_or(0, |failed| failed.count);
         match ordered.unwrap_or(Err(OrderError::Late(DEADLINE))) {
             Ok(certificate) if certificate.facts.lifetime.is_late(clock::now()) => {
                 self.on_issued(certificate, began);
@@ -252,6 +273,7 @@ impl Tending {
 
     fn on_issued(&mut self, certificate: Certificate, began: Instant) {
         let facts = certificate.facts.clone();
+        self.wanted = false;
         (self.issued_at, self.keep_failures) = ([Some(clock::now()), self.issued_at[0]], 0);
         self.keeper.shelf.put(&self.name, certificate);
         self.keeper.count(true);
@@ -280,7 +302,7 @@ impl Tending {
         let error_text = terminal::chain(error).chars().take(LONGEST_ERROR).collect();
         let failed = Failed { count, error: error_text, retry_at };
         let retry_in_s = retry_at - now;
-        tracing::warn!(hostname = %self.name, error = failed.error, failures = count, retry_in_s, "no certificate");
+        tracing::warn!(hostname = %self.name, error = failed.error, failures = count, retry_in_s, "no new certificate");
         if let Err(error) = self.keeper.keep.put_failed(&self.name, failed, error.ends_order()).await {
             self.keep_failed(&error).await;
         }

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use acme::ca::check_roots;
+
 use super::{Failure, Places, print};
 use crate::config;
 use crate::origin::Origins;
@@ -12,6 +14,9 @@ pub(super) fn run(places: &Places) -> Result<ExitCode, Failure> {
     let (services, hostnames) = (config.services().len(), config.hostnames().len());
     // Certificates of the system are looked for too.
     Origins::prepare(&config)?;
+    if let Some(file) = config.acme().and_then(|acme| acme.ca_file.as_deref()) {
+        check_roots(file).map_err(|error| Failure::new(error, None))?;
+    }
     let counted =
         |count: usize, one: &str| if count == 1 { format!("1 {one}") } else { format!("{count} {one}s") };
     let summary = format!("{}, {}", counted(services, "service"), counted(hostnames, "hostname"));

@@ -56,8 +56,15 @@ fn as_text(request: &Request, answer: Answer) -> String {
         Answer::Audit(rows) => audit_text(&rows),
         Answer::Certs(rows) => certs_text(&rows),
         Answer::Metrics(text) => text.trim_end().to_owned(),
-        Answer::Done | Answer::Failed { .. } => String::new(),
+        Answer::Done => done_text(request),
+        Answer::Failed { .. } => String::new(),
     }
+}
+
+/// What has only begun is said; what is done needs no words.
+fn done_text(request: &Request) -> String {
+    let Request::CertRenew { name } = request else { return String::new() };
+    format!("a certificate for `{name}` is being ordered; `relay cert list` shows what comes of it")
 }
 
 fn table(head: &[&str]) -> Table {

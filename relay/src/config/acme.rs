@@ -30,12 +30,10 @@ pub(crate) struct Dns {
 }
 
 impl Acme {
-    /// Every file that the section names.
-    pub(crate) fn files(&self) -> Vec<&Path> {
-        let settings = &self.settings;
-        let external = settings.external_account.as_ref().map(|account| &account.key_file);
-        let common = settings.ca_file.iter().chain(external).map(PathBuf::as_path);
-        common.chain(self.dns.iter().flat_map(|dns| dns.provider.files())).collect()
+    /// The files with secrets that the section names.
+    pub(crate) fn secrets(&self) -> Vec<&Path> {
+        let external = self.settings.external_account.as_ref().map(|account| account.key_file.as_path());
+        external.into_iter().chain(self.dns.iter().flat_map(|dns| dns.provider.files())).collect()
     }
 
     /// The same with every relative path taken from a folder.

@@ -265,7 +265,11 @@ impl Certificates {
                  names it"
             );
         } else {
-            tracing::warn!(%hostname, "visitors are turned away: no certificate in `[[certificate]]` names this, and none is ordered or signed for it");
+            tracing::warn!(
+                %hostname,
+                "visitors are turned away: no certificate in `[[certificate]]` names this, and there is no other; \
+                 `relay cert list` says why"
+            );
         }
     }
 }
