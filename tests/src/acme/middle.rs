@@ -1,5 +1,5 @@
 //! A proxy in front of Pebble, and the authority that the relay knows: it records what is asked, holds or answers what a
-//! test wants to have held or answered, and adds what Pebble 2.4 does not know ([`extras`]). `Host` passes as it came,
+//! test wants to have held or answered, and adds what Pebble 2.4 does not know (`extras`). `Host` passes as it came,
 //! for Pebble makes its URLs of it and compares them with those that were signed.
 
 mod extras;

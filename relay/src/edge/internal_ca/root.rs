@@ -31,7 +31,7 @@ const ALL_IPV6: [u8; 32] = [0; 32];
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found {
     Nothing,
-    /// A root of an earlier version, or one that says less than [`write`] would.
+    /// A root of an earlier version, or one that says less than [`write()`] would.
     Unconstrained,
     Permitting(Subtrees),
 }
@@ -77,7 +77,7 @@ pub(super) fn read(root_file: &Path, key: &KeyPair) -> Result<Found, CaError> {
     Ok(permitted.map_or(Found::Unconstrained, Found::Permitting))
 }
 
-/// The domains of a root that is constrained as [`write`] does it; nothing where it is not, in whatever way.
+/// The domains of a root that is constrained as [`write()`] does it; nothing where it is not, in whatever way.
 fn permitted(root: &X509Certificate<'_>) -> Result<Option<Subtrees>, X509Error> {
     let for_servers = root.extended_key_usage()?.is_some_and(|usage| usage.value.server_auth);
     let Some(constraints) = root.name_constraints()?.filter(|constraints| constraints.critical) else {

@@ -14,7 +14,6 @@ use tests::acme::leaf::Leaf;
 use tests::acme::middle::{CERTIFICATE, CHALLENGE, FINALIZE, Hold, NEW_ACCOUNT, NEW_ORDER};
 use tests::acme::pebble::Pebble;
 use tests::bed::{Agent, Relay};
-use tests::raw::A_WHILE;
 use tests::tape::Tape;
 use tests::tls::alert;
 use tests::visitor::{full, request};
@@ -164,7 +163,7 @@ async fn the_relay_orders_for_itself_and_never_for_what_is_sealed() {
     is_left_alone();
     agent.process().signal("TERM");
     assert_eq!(agent.process().wait(), Some(0));
-    tokio::time::sleep(A_WHILE).await;
+    bed.relay.process.wait_for_log("session down");
     is_left_alone();
     assert_eq!(accounts(&bed, HOST), agents);
 }

@@ -4,10 +4,12 @@ use std::fs;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use futures_util::future::join_all;
 use rustls::AlertDescription;
 use tests::bed::{Agent, Relay};
 use tests::certificate::Authority;
+use tests::h3_visitor::Http3;
 use tests::held::Holder;
 use tests::origin::Origin;
 use tests::tape::Tape;
@@ -234,6 +236,34 @@ async fn over_a_connection_for_another_hostname_it_cannot_be_reached() {
     assert_eq!(visitor.get(OPEN, "/").await.status, 200);
     assert_eq!(tape.only().one("host"), OPEN);
     assert!(vault.is_left_alone());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_from_before_it_was_sealed_is_good_for_nothing() {
+    let (certified, relay, tape) = (Certified::new(&[HOST]), Relay::start(), Tape::start().await);
+    let vault = certified.named("vault").await;
+    let agent = running(&relay, &[HOST], &open(HOST, &format!("http://{}", tape.origin.address)));
+    let visitor = Visitor::of(&relay);
+    let (mut http1, mut http2) = (visitor.http1(HOST).await, visitor.http2(HOST).await);
+    let mut http3 = Http3::connect(&relay, HOST).await;
+    let mut ask = async || {
+        let get = request("GET", HOST, "/").body(empty()).expect("a request");
+        let over_1 = read(http1.send_request(get).await.expect("a response")).await;
+        let url = format!("https://{HOST}/");
+        let get = hyper::Request::get(&url).body(empty()).expect("a request");
+        let over_2 = read(http2.send_request(get).await.expect("a response")).await;
+        let get = hyper::Request::get(&url).body(Bytes::new()).expect("a request");
+        let over_3 = http3.send(get).await.expect("a response");
+        [over_1, over_2, over_3].map(|answer| (answer.status, answer.error().to_owned()))
+    };
+    assert_eq!(ask().await, [(); 3].map(|()| (200, String::new())));
+    agent.write_config(&passed(&format!("tcp://{}", vault.address), "", ""));
+    let sealed = super::visitor(&relay, &certified);
+    eventually("it is sealed", async || sealed.connect(HOST, &["http/1.1"]).await.ok()).await;
+    assert_eq!(tape.take().len(), 3);
+    assert_eq!(ask().await, [(); 3].map(|()| (421, "misdirected".to_owned())));
+    assert_eq!(sealed.get(HOST, "/").await.json()["origin"], "vault");
+    assert!(tape.take().is_empty());
 }
 
 /// How far visitors come that then stand still: not to the end of their greeting.
