@@ -37,7 +37,7 @@ pub(crate) async fn begin(address: SocketAddr, bytes: &[u8], piece: usize) -> Tc
     let mut stream = TcpStream::connect(address).await.expect("TCP");
     stream.set_nodelay(true).expect("a socket");
     for piece in bytes.chunks(piece) {
-        stream.write_all(piece).await.expect("bytes can be sent");
+        let _refused_by_then = stream.write_all(piece).await;
         tokio::task::yield_now().await;
     }
     stream
