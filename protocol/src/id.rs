@@ -1,4 +1,4 @@
-//! Names that people give: to peers and to services.
+//! Names that people give: to peers, to services, and to groups of peers.
 
 use std::fmt;
 use std::str::FromStr;
@@ -52,6 +52,11 @@ name! {
 name! {
     /// What an agent calls a local service: `dashboard`. Only the agent knows the origin behind it.
     ServiceName
+}
+
+name! {
+    /// What a group of peers is called: `family`. The relay says who belongs to it.
+    Tag
 }
 
 /// Names one request in the logs of both sides: 128 bits that no other request has, written as 32 hexadecimal digits.

@@ -26,6 +26,7 @@ pub mod key;
 pub mod limits;
 pub mod noise;
 pub mod path;
+pub mod service;
 pub mod stream;
 mod textual;
 pub mod token;
