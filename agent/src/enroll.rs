@@ -14,6 +14,7 @@ use protocol::hostname::HostnamePattern;
 use protocol::id::PeerName;
 use protocol::key::{PublicKey, SecretKey};
 use protocol::limits;
+use protocol::service::ServicePattern;
 use protocol::token::EnrollmentToken;
 use quinn::{ConnectionError, RecvStream, SendStream};
 use tokio::time::Instant;
@@ -124,6 +125,7 @@ pub struct Accepted {
     pub peer: PeerName,
     pub relay_key: PublicKey,
     pub hostnames: Vec<HostnamePattern>,
+    pub services: Vec<ServicePattern>,
 }
 
 /// A request that a person has to approve.
@@ -259,7 +261,9 @@ async fn await_decision(
     let mut answer = first.unwrap_or(Err(EnrollError::Lost(ConnectionError::TimedOut)))?;
     loop {
         match answer {
-            EnrollAnswer::Accepted { peer, hostnames } => return Ok(Accepted { peer, relay_key, hostnames }),
+            EnrollAnswer::Accepted { peer, hostnames, services } => {
+                return Ok(Accepted { peer, relay_key, hostnames, services });
+            }
             EnrollAnswer::Refused { reason } => {
                 return Err(EnrollError::Refused { reason: printable(&reason) });
             }

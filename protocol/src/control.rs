@@ -5,13 +5,14 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::frame::{Frame, FrameKind};
 use crate::hostname::HostnamePattern;
 use crate::hsts::Hsts;
 use crate::id::{PeerName, ServiceName};
 use crate::path::PathPattern;
+use crate::service::ServicePattern;
 
 /// Agent to relay: everything that this session offers. Replaces what was registered before.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -207,12 +208,21 @@ pub enum EnrollAnswer {
         peer: PeerName,
         /// The hostnames it may expose.
         hostnames: Vec<HostnamePattern>,
+        /// The services it may reach, as far as this version knows their patterns.
+        #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "known_patterns")]
+        services: Vec<ServicePattern>,
     },
     /// It is not.
     Refused {
         /// Why, for a person.
         reason: String,
     },
+}
+
+/// Patterns are for people here: one of a later version must not keep a device from becoming a peer.
+fn known_patterns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<ServicePattern>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    Ok(texts.iter().filter_map(|text| text.parse().ok()).collect())
 }
 
 /// A message that is a frame of its own.
@@ -318,6 +328,28 @@ mod tests {
         assert_eq!(std::str::from_utf8(&frame.body).unwrap(), body);
         let pending = EnrollAnswer::Pending { code: "abc".into(), expires_in_s: 600 }.to_frame().unwrap();
         assert_eq!(pending.body, br#"{"result":"pending","code":"abc","expires_in_s":600}"#);
+    }
+
+    fn accepted(services: &[&str]) -> EnrollAnswer {
+        EnrollAnswer::Accepted {
+            peer: "home".parse().unwrap(),
+            hostnames: vec!["a.example".parse().unwrap()],
+            services: services.iter().map(|service| service.parse().unwrap()).collect(),
+        }
+    }
+
+    #[test]
+    fn golden_bytes_of_an_acceptance() {
+        let bare = r#"{"result":"accepted","peer":"home","hostnames":["a.example"]}"#;
+        let more = r#"{"result":"accepted","peer":"home","hostnames":["a.example"],"services":["home/web","tag:x/*"]}"#;
+        for (answer, body) in [(accepted(&[]), bare), (accepted(&["home/web", "tag:x/*"]), more)] {
+            let frame = answer.to_frame().unwrap();
+            assert_eq!(std::str::from_utf8(&frame.body).unwrap(), body);
+            assert_eq!(EnrollAnswer::from_frame(&frame).unwrap(), Some(answer));
+        }
+        let later = more.replace("tag:x/*", "later?x");
+        let read = EnrollAnswer::from_frame(&Frame::new(FrameKind::EnrollAnswer, later.into())).unwrap();
+        assert_eq!(read, Some(accepted(&["home/web"])));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use acme::keeper::State;
+use process::document::nearest;
 use protocol::hostname::{Hostname, HostnamePattern};
 use protocol::id::PeerName;
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,7 @@ use crate::certificates::{Automatic, CertRow};
 use crate::enrollment::{Enrollment, now};
 use crate::metrics::{Metrics, Standing};
 use crate::route::exposure::Target;
-use crate::store::{NewPeer, Peer, Role, StoreError, Token, TokenState};
+use crate::store::{Grants, NewPeer, Peer, Role, StoreError, Token, TokenState};
 use crate::tunnel::session::Session;
 
 /// What a command asks.
@@ -22,14 +23,14 @@ use crate::tunnel::session::Session;
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Request {
     Status,
-    TokenCreate { hostnames: Vec<HostnamePattern>, name: Option<PeerName>, lifetime_s: u64 },
+    TokenCreate { grant: NewPeer, lifetime_s: u64 },
     TokenList,
     TokenRevoke { id: i64 },
     PeerList,
-    PeerApprove { code: String, hostnames: Vec<HostnamePattern>, name: Option<PeerName> },
+    PeerApprove { code: String, grant: NewPeer },
     PeerRevoke { name: PeerName },
-    PeerGrant { name: PeerName, hostnames: Vec<HostnamePattern> },
-    PeerUngrant { name: PeerName, hostnames: Vec<HostnamePattern> },
+    PeerGrant { name: PeerName, grants: Grants },
+    PeerUngrant { name: PeerName, grants: Grants },
     RouteList,
     RouteExplain { url: String },
     AuditList { limit: u32 },
@@ -104,7 +105,9 @@ pub(crate) struct TokenRow {
     pub(crate) id: i64,
     pub(crate) state: String,
     pub(crate) name: Option<PeerName>,
-    pub(crate) hostnames: Vec<HostnamePattern>,
+    pub(crate) role: Role,
+    #[serde(flatten)]
+    pub(crate) grants: Grants,
     pub(crate) created_at: i64,
     pub(crate) expires_at: i64,
 }
@@ -117,12 +120,13 @@ impl From<Token> for TokenRow {
             TokenState::Revoked { .. } => "revoked".to_owned(),
             TokenState::Used { by, .. } => format!("used by {by}"),
         };
-        let NewPeer { name, hostnames, .. } = token.grant;
+        let NewPeer { name, role, grants } = token.grant;
         Self {
             id: token.id,
             state,
             name,
-            hostnames,
+            role,
+            grants,
             created_at: token.created_at,
             expires_at: token.expires_at,
         }
@@ -132,8 +136,9 @@ impl From<Token> for TokenRow {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct PeerRow {
     pub(crate) name: PeerName,
-    pub(crate) role: String,
-    pub(crate) hostnames: Vec<HostnamePattern>,
+    pub(crate) role: Role,
+    #[serde(flatten)]
+    pub(crate) grants: Grants,
     pub(crate) fingerprint: String,
     pub(crate) enrolled_at: i64,
     pub(crate) last_seen_at: Option<i64>,
@@ -183,21 +188,19 @@ impl Admin {
     pub(crate) async fn answer(&self, request: Request) -> Answer {
         let answer = match request {
             Request::Status => Ok(self.status()),
-            Request::TokenCreate { hostnames, name, lifetime_s } => {
-                self.create_token(NewPeer { name, role: Role::Host, hostnames }, lifetime_s).await
-            }
+            Request::TokenCreate { grant, lifetime_s } => self.create_token(&grant, lifetime_s).await,
             Request::TokenList => self.tokens().await,
             Request::TokenRevoke { id } => self.revoke_token(id).await,
             Request::PeerList => self.peers().await,
-            Request::PeerApprove { code, hostnames, name } => {
-                self.approve(code, NewPeer { name, role: Role::Host, hostnames }).await
+            Request::PeerApprove { code, grant } => self.approve(code, grant).await,
+            Request::PeerRevoke { name } => {
+                self.changed(&name, self.enrollment.revoke(name.clone()).await).await
             }
-            Request::PeerRevoke { name } => self.changed(&name, self.enrollment.revoke(name.clone()).await),
-            Request::PeerGrant { name, hostnames } => {
-                self.changed(&name, self.enrollment.grant(name.clone(), hostnames).await)
+            Request::PeerGrant { name, grants } => {
+                self.changed(&name, self.enrollment.grant(name.clone(), grants).await).await
             }
-            Request::PeerUngrant { name, hostnames } => {
-                self.changed(&name, self.enrollment.ungrant(name.clone(), hostnames).await)
+            Request::PeerUngrant { name, grants } => {
+                self.changed(&name, self.enrollment.ungrant(name.clone(), grants).await).await
             }
             Request::RouteList => Ok(self.routes()),
             Request::RouteExplain { url } => Ok(self.explain(&url)),
@@ -206,9 +209,14 @@ impl Admin {
             Request::CertList => Ok(Answer::Certs(self.automatic.rows())),
             Request::CertRenew { name } => Ok(self.renew(&name)),
         };
-        answer.unwrap_or_else(|error| {
-            tracing::error!(error = process::terminal::chain(&error), "a command failed at the store");
-            failed(process::terminal::chain(&error), Some("nothing was changed; try again"))
+        answer.unwrap_or_else(|error| match error {
+            StoreError::TooMany(error) => {
+                failed(error.to_string(), Some("one pattern covers many: `*.example.com`, `home/*`"))
+            }
+            error => {
+                tracing::error!(error = process::terminal::chain(&error), "a command failed at the store");
+                failed(process::terminal::chain(&error), Some("nothing was changed; try again"))
+            }
         })
     }
 
@@ -253,8 +261,8 @@ impl Admin {
         self.metrics.text(&standing)
     }
 
-    async fn create_token(&self, grant: NewPeer, lifetime_s: u64) -> Result<Answer, StoreError> {
-        let (id, token) = self.enrollment.create_token(&grant, lifetime_s).await?;
+    async fn create_token(&self, grant: &NewPeer, lifetime_s: u64) -> Result<Answer, StoreError> {
+        let (id, token) = self.enrollment.create_token(grant, lifetime_s).await?;
         let expires_at = now().saturating_add_unsigned(lifetime_s);
         Ok(Answer::Token { id, token: token.expose_text().to_string(), expires_at })
     }
@@ -290,8 +298,8 @@ impl Admin {
             sessions: sessions.iter().filter(|session| session.key == peer.key).count(),
             fingerprint: peer.key.fingerprint(),
             name: peer.name,
-            role: peer.role.as_str().into(),
-            hostnames: peer.hostnames,
+            role: peer.role,
+            grants: peer.grants,
             enrolled_at: peer.enrolled_at,
             last_seen_at: peer.last_seen_at,
         }
@@ -306,15 +314,20 @@ impl Admin {
     }
 
     /// The peer as a change left it, or that there is none.
-    fn changed(
+    async fn changed(
         &self,
         name: &PeerName,
         changed: Result<Option<Peer>, StoreError>,
     ) -> Result<Answer, StoreError> {
-        Ok(changed?.map_or_else(
-            || failed(format!("there is no peer `{name}`"), Some("`relay peer list` shows them")),
-            |peer| Answer::Peer(self.row(peer)),
-        ))
+        if let Some(peer) = changed? {
+            return Ok(Answer::Peer(self.row(peer)));
+        }
+        let peers = self.enrollment.store.peers().await?;
+        let hint = match nearest(name.as_str(), peers.iter().map(|peer| peer.name.as_str())) {
+            Some(near) => format!("did you mean `{near}`? `relay peer list` shows all"),
+            None => "`relay peer list` shows them".to_owned(),
+        };
+        Ok(failed(format!("there is no peer `{name}`"), Some(&hint)))
     }
 
     fn routes(&self) -> Answer {

@@ -179,9 +179,9 @@ fn unreadable(config: &Config) -> impl Iterator<Item = CommandError> {
 
 fn token(path: &Path, command: TokenCommand) -> Result<ExitCode, CommandError> {
     match command {
-        TokenCommand::Create { hostnames, name, expires, json } => {
+        TokenCommand::Create { grant, expires, json } => {
             let lifetime_s = expires.0.as_secs();
-            ask(path, &Request::TokenCreate { hostnames, name, lifetime_s }, json)
+            ask(path, &Request::TokenCreate { grant: grant.into(), lifetime_s }, json)
         }
         TokenCommand::List { json } => ask(path, &Request::TokenList, json),
         TokenCommand::Revoke { id } => ask(path, &Request::TokenRevoke { id }, false),
@@ -191,13 +191,15 @@ fn token(path: &Path, command: TokenCommand) -> Result<ExitCode, CommandError> {
 fn peer(path: &Path, command: PeerCommand) -> Result<ExitCode, CommandError> {
     match command {
         PeerCommand::List { json } => ask(path, &Request::PeerList, json),
-        PeerCommand::Approve { code, hostnames, name } => {
-            ask(path, &Request::PeerApprove { code, hostnames, name }, false)
+        PeerCommand::Approve { code, grant } => {
+            ask(path, &Request::PeerApprove { code, grant: grant.into() }, false)
         }
         PeerCommand::Revoke { name } => ask(path, &Request::PeerRevoke { name }, false),
-        PeerCommand::Grant { name, hostnames } => ask(path, &Request::PeerGrant { name, hostnames }, false),
-        PeerCommand::Ungrant { name, hostnames } => {
-            ask(path, &Request::PeerUngrant { name, hostnames }, false)
+        PeerCommand::Grant { name, grants } => {
+            ask(path, &Request::PeerGrant { name, grants: grants.into() }, false)
+        }
+        PeerCommand::Ungrant { name, grants } => {
+            ask(path, &Request::PeerUngrant { name, grants: grants.into() }, false)
         }
     }
 }

@@ -6,7 +6,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use protocol::control::EnrollAnswer;
 use protocol::handshake::EnrollRequest;
-use protocol::hostname::HostnamePattern;
 use protocol::id::PeerName;
 use protocol::key::{PublicKey, SecretKey};
 use protocol::token::{EnrollmentToken, TokenHash};
@@ -14,7 +13,7 @@ use tokio::sync::{Mutex, watch};
 use tokio::task::JoinError;
 use tokio_util::task::TaskTracker;
 
-use crate::store::{NewPeer, Peer, Redeemed, Refusal, Requested, Store, StoreError};
+use crate::store::{Grants, NewPeer, Peer, Redeemed, Refusal, Requested, Store, StoreError};
 use crate::tunnel::registry::Registry;
 
 /// Seconds since 1970.
@@ -88,7 +87,11 @@ impl Enrollment {
         address: IpAddr,
     ) -> Result<EnrollAnswer, StoreError> {
         match request.token {
-            Some(token) => Ok(redeemed_answer(self.redeem(key, token.hash(), request.name).await?)),
+            Some(token) => match self.redeem(key, token.hash(), request.name).await {
+                // Of a peer that enrolls again, with a token that carries yet more.
+                Err(StoreError::TooMany(error)) => Ok(EnrollAnswer::Refused { reason: error.to_string() }),
+                redeemed => Ok(redeemed_answer(redeemed?)),
+            },
             None => {
                 let code = fresh_code();
                 let wished = request.name.as_ref();
@@ -130,25 +133,25 @@ impl Enrollment {
         self.change(async move { store.revoke_peer(&name, now()).await }, Registry::forget_peer).await
     }
 
-    /// Grants hostnames to a peer; live sessions hear of it.
+    /// Grants more to a peer; live sessions hear of it.
     pub(crate) async fn grant(
         self: &Arc<Self>,
         name: PeerName,
-        hostnames: Vec<HostnamePattern>,
+        grants: Grants,
     ) -> Result<Option<Peer>, StoreError> {
         let store = self.store.clone();
-        self.change(async move { store.grant(&name, &hostnames, now()).await }, Registry::put_peer).await
+        self.change(async move { store.grant(&name, &grants, now()).await }, Registry::put_peer).await
     }
 
-    /// Takes hostnames from a peer. When this returns, no new request is served under them, and what was under way is
-    /// cut.
+    /// Takes grants from a peer. When this returns, no new request is served under hostnames that were taken, and what
+    /// was under way is cut.
     pub(crate) async fn ungrant(
         self: &Arc<Self>,
         name: PeerName,
-        hostnames: Vec<HostnamePattern>,
+        grants: Grants,
     ) -> Result<Option<Peer>, StoreError> {
         let store = self.store.clone();
-        self.change(async move { store.ungrant(&name, &hostnames, now()).await }, Registry::put_peer).await
+        self.change(async move { store.ungrant(&name, &grants, now()).await }, Registry::put_peer).await
     }
 
     /// Notes that a peer was here. That the store is away harms no session.
@@ -204,7 +207,8 @@ fn requested_answer(requested: Requested) -> EnrollAnswer {
 
 /// What a device hears when it is a peer.
 pub(crate) fn accepted(peer: Peer) -> EnrollAnswer {
-    EnrollAnswer::Accepted { peer: peer.name, hostnames: peer.hostnames }
+    let Grants { hostnames, services, .. } = peer.grants;
+    EnrollAnswer::Accepted { peer: peer.name, hostnames, services }
 }
 
 /// Without the characters that people mix up when they read them aloud.

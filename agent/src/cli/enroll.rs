@@ -101,6 +101,9 @@ fn tell_pending(pending: &Pending, fingerprint: &str) {
     terminal::stderr_line(format_args!("This device waits for approval. Its fingerprint is {fingerprint}"));
     terminal::stderr_line("On the relay, run:\n");
     terminal::stderr_line(format_args!("    relay peer approve {} --hostname HOSTNAME\n", pending.code));
+    terminal::stderr_line("or, where this device is to reach private services:\n");
+    let operator = "--operator --service PEER/SERVICE";
+    terminal::stderr_line(format_args!("    relay peer approve {} {operator}\n", pending.code));
     terminal::stderr_line(format_args!("The code is {}, good for {minutes} min. Waiting ...", pending.code));
 }
 
@@ -108,6 +111,9 @@ fn tell_accepted(accepted: &Accepted) -> Result<ExitCode, Failure> {
     print(format_args!("enrolled as `{}`", accepted.peer))?;
     for hostname in &accepted.hostnames {
         print(format_args!("may expose {hostname}"))?;
+    }
+    for service in &accepted.services {
+        print(format_args!("may reach {service}"))?;
     }
     Ok(ExitCode::SUCCESS)
 }

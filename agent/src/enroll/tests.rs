@@ -17,7 +17,11 @@ fn applicant(relay: &FakeRelay) -> Applicant {
 }
 
 fn accepted() -> EnrollAnswer {
-    EnrollAnswer::Accepted { peer: "home".parse().unwrap(), hostnames: vec!["a.example".parse().unwrap()] }
+    EnrollAnswer::Accepted {
+        peer: "home".parse().unwrap(),
+        hostnames: vec!["a.example".parse().unwrap()],
+        services: vec!["nas/web".parse().unwrap()],
+    }
 }
 
 #[tokio::test]
@@ -41,6 +45,7 @@ async fn a_pending_request_outlives_its_connection() {
     let (device, _) = tokio::join!(device, answers);
     let device = device.unwrap();
     assert_eq!((device.peer.as_str(), device.relay_key), ("home", relay.secret.public()));
+    assert_eq!(device.services, ["nas/web".parse().unwrap()]);
     assert_eq!(told, ["ABCD"]);
 }
 

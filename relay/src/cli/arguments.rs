@@ -4,10 +4,13 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 use process::document::{self, QuantityError};
 use protocol::hostname::HostnamePattern;
-use protocol::id::PeerName;
+use protocol::id::{PeerName, Tag};
+use protocol::service::ServicePattern;
+
+use crate::store::{Grants, NewPeer, Role};
 
 /// Adit's relay: publishes services of enrolled home servers, which open no port.
 #[derive(Debug, Parser)]
@@ -66,12 +69,8 @@ pub(super) enum Command {
 pub(super) enum TokenCommand {
     /// Make a token that enrolls one device; prints the token alone
     Create {
-        /// A hostname that the device may expose; `*.example.com` for all below a domain
-        #[arg(long = "hostname", value_name = "HOSTNAME", required = true)]
-        hostnames: Vec<HostnamePattern>,
-        /// What the peer will be called, whatever the device wishes; a number is added where the name is taken
-        #[arg(long)]
-        name: Option<PeerName>,
+        #[command(flatten)]
+        grant: NewPeerArguments,
         /// How long the token can be used
         #[arg(long, value_name = "DURATION", default_value = "1h")]
         expires: Lifetime,
@@ -104,29 +103,70 @@ pub(super) enum PeerCommand {
     Approve {
         /// As the device shows it
         code: String,
-        /// A hostname that it may expose
-        #[arg(long = "hostname", value_name = "HOSTNAME", required = true)]
-        hostnames: Vec<HostnamePattern>,
-        /// What the peer will be called, whatever the device wishes; a number is added where the name is taken
-        #[arg(long)]
-        name: Option<PeerName>,
+        #[command(flatten)]
+        grant: NewPeerArguments,
     },
     /// Forget a peer and end its sessions at once
     Revoke { name: PeerName },
-    /// Let a peer expose further hostnames; takes effect at once
+    /// Let a peer expose further hostnames or reach further services, or tag it; takes effect at once
+    #[command(group = any_grant())]
     Grant {
         name: PeerName,
-        /// A hostname that it may expose
-        #[arg(long = "hostname", value_name = "HOSTNAME", required = true)]
-        hostnames: Vec<HostnamePattern>,
+        #[command(flatten)]
+        grants: GrantArguments,
     },
-    /// Take hostnames from a peer; takes effect at once
+    /// Take from a peer what it was granted, written as it was granted; takes effect at once
+    #[command(group = any_grant())]
     Ungrant {
         name: PeerName,
-        /// A hostname as it was granted
-        #[arg(long = "hostname", value_name = "HOSTNAME", required = true)]
-        hostnames: Vec<HostnamePattern>,
+        #[command(flatten)]
+        grants: GrantArguments,
     },
+}
+
+/// What a device becomes.
+#[derive(Debug, Args)]
+pub(super) struct NewPeerArguments {
+    /// The device is an operator's: it reaches private services, and offers none
+    #[arg(long, requires = "services")]
+    operator: bool,
+    #[command(flatten)]
+    grants: GrantArguments,
+    /// What the peer will be called, whatever the device wishes; a number is added where the name is taken
+    #[arg(long)]
+    name: Option<PeerName>,
+}
+
+impl From<NewPeerArguments> for NewPeer {
+    fn from(NewPeerArguments { operator, grants, name }: NewPeerArguments) -> Self {
+        let role = if operator { Role::Operator } else { Role::Host };
+        Self { name, role, grants: grants.into() }
+    }
+}
+
+/// What a peer may do. Each can be given several times.
+#[derive(Debug, Args)]
+pub(super) struct GrantArguments {
+    /// A hostname that it may expose; `*.example.com` for all below a domain
+    #[arg(long = "hostname", value_name = "HOSTNAME")]
+    hostnames: Vec<HostnamePattern>,
+    /// A private service that it may reach, `home/dashboard`; `home/*`, `*/ssh` or `tag:media/*` for several
+    #[arg(long = "service", value_name = "PEER/SERVICE")]
+    services: Vec<ServicePattern>,
+    /// A group that it belongs to, which services and the allow lists of homes can name: `family`
+    #[arg(long = "tag", value_name = "TAG")]
+    tags: Vec<Tag>,
+}
+
+impl From<GrantArguments> for Grants {
+    fn from(GrantArguments { hostnames, services, tags }: GrantArguments) -> Self {
+        Self { hostnames, services, tags }
+    }
+}
+
+/// At least one of [`GrantArguments`].
+fn any_grant() -> ArgGroup {
+    ArgGroup::new("grants").args(["hostnames", "services", "tags"]).required(true).multiple(true)
 }
 
 #[derive(Debug, Subcommand)]

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::CommandError;
 use crate::admin::{Answer, AuditRow, PeerRow, PendingRow, Request, RouteRow, Status, TokenRow};
 use crate::certificates::CertRow;
+use crate::store::Grants;
 
 /// Prints an answer to standard output.
 pub(super) fn show(request: &Request, answer: Answer, json: bool) -> Result<(), CommandError> {
@@ -104,23 +105,23 @@ fn status_text(status: &Status) -> String {
 }
 
 fn tokens_text(tokens: &[TokenRow]) -> String {
-    let mut rows = table(&["ID", "STATE", "NAME", "HOSTNAMES", "EXPIRES"]);
+    let mut rows = table(&["ID", "STATE", "ROLE", "NAME", "GRANTS", "EXPIRES"]);
     for token in tokens {
         let name = token.name.as_ref().map_or("-", |name| name.as_str());
-        let expires = moment(token.expires_at);
-        rows.add_row([&token.id.to_string(), &token.state, name, &list(&token.hostnames), &expires]);
+        let (id, grants, expires) = (token.id.to_string(), granted(&token.grants), moment(token.expires_at));
+        rows.add_row([&id, &token.state, token.role.as_str(), name, &grants, &expires]);
     }
     trimmed(&rows)
 }
 
 fn peers_text(peers: &[PeerRow], pending: &[PendingRow]) -> String {
-    let mut rows = table(&["PEER", "ROLE", "SESSIONS", "HOSTNAMES", "LAST SEEN", "FINGERPRINT"]);
+    let mut rows = table(&["PEER", "ROLE", "SESSIONS", "GRANTS", "LAST SEEN", "FINGERPRINT"]);
     for peer in peers {
         rows.add_row([
             peer.name.to_string(),
-            peer.role.clone(),
+            peer.role.to_string(),
             peer.sessions.to_string(),
-            list(&peer.hostnames),
+            granted(&peer.grants),
             peer.last_seen_at.map_or("never".into(), moment),
             peer.fingerprint.clone(),
         ]);
@@ -134,7 +135,7 @@ fn peers_text(peers: &[PeerRow], pending: &[PendingRow]) -> String {
         waiting.add_row([&row.code, wished, &row.address, &moment(row.expires_at), &row.fingerprint]);
     }
     format!(
-        "{}\n\nwaiting for approval (`relay peer approve CODE --hostname ...`):\n{}",
+        "{}\n\nwaiting for approval (`relay peer approve CODE ...`):\n{}",
         trimmed(&rows),
         trimmed(&waiting)
     )
@@ -145,10 +146,20 @@ fn peer_text(request: &Request, peer: &PeerRow) -> String {
     if let Request::PeerRevoke { .. } = request {
         return format!("`{name}` is revoked; its sessions have ended");
     }
-    format!(
-        "`{name}` may expose {}",
-        if peer.hostnames.is_empty() { "nothing".into() } else { list(&peer.hostnames) }
-    )
+    let Grants { hostnames, services, tags } = &peer.grants;
+    let tagged = if tags.len() == 1 { "has the tag" } else { "has the tags" };
+    let may = [("may expose", list(hostnames)), ("may reach", list(services)), (tagged, list(tags))];
+    let may = may.into_iter().filter(|(_, what)| !what.is_empty());
+    let lines: Vec<String> = may.map(|(may, what)| format!("`{name}` {may} {what}")).collect();
+    if lines.is_empty() {
+        return format!("`{name}` may expose no hostname and reach no service");
+    }
+    lines.join("\n")
+}
+
+/// One cell for all that is granted: hostnames have no slash, services have one.
+fn granted(grants: &Grants) -> String {
+    if grants.is_empty() { "-".into() } else { grants.to_string() }
 }
 
 fn routes_text(routes: &[RouteRow]) -> String {

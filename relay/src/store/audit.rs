@@ -1,10 +1,9 @@
 //! Who changed what. Written inside the change's own transaction, so that neither exists without the other.
 
-use protocol::hostname::HostnamePattern;
 use protocol::id::PeerName;
 use sqlx::{Error, Row as _, query};
 
-use super::record::AuditEntry;
+use super::record::{AuditEntry, Grants};
 use super::sqlite::{Connection, Row};
 
 /// Whoever reaches the relay's administration: its socket, or the dashboard.
@@ -43,10 +42,9 @@ pub(super) fn token(id: i64) -> String {
     format!("token {id}")
 }
 
-/// A peer and the hostnames in question: `home: a.example.com, b.example.com`.
-pub(super) fn peer_with(name: &PeerName, hostnames: &[HostnamePattern]) -> String {
-    let listed: Vec<_> = hostnames.iter().map(HostnamePattern::as_str).collect();
-    if listed.is_empty() { name.to_string() } else { format!("{name}: {}", listed.join(", ")) }
+/// A peer and the grants in question: `home: a.example.com, b.example.com`, `laptop: home/dashboard, tag family`.
+pub(super) fn peer_with(name: &PeerName, grants: &Grants) -> String {
+    if grants.is_empty() { name.to_string() } else { format!("{name}: {grants}") }
 }
 
 pub(super) async fn note(

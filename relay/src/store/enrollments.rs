@@ -7,10 +7,11 @@ use protocol::key::PublicKey;
 use sqlx::{Error, Row as _, query, query_scalar};
 
 use super::audit::{self, ADMIN, Action};
-use super::peers;
-use super::record::{NewPeer, Peer, Pending, Refusal, Requested};
+use super::error::Undone;
+use super::record::{Grants, NewPeer, Peer, Pending, Refusal, Requested};
 use super::row::{key, parsed, parsed_if_any};
 use super::sqlite::{Connection, Row};
+use super::{grants, peers};
 
 /// How many wait at most.
 const MOST: i64 = 32;
@@ -122,7 +123,7 @@ pub(super) async fn approve(
     code: &str,
     grant: &NewPeer,
     now: i64,
-) -> Result<Option<Peer>, Error> {
+) -> Result<Option<Peer>, Undone> {
     let by_code = "SELECT * FROM pending WHERE lower(replace(code, '-', '')) = $1 AND expires_at > $2";
     let plain = code.trim().replace('-', "").to_ascii_lowercase();
     let Some(row) = query(by_code).bind(plain).bind(now).fetch_optional(&mut *db).await? else {
@@ -131,9 +132,10 @@ pub(super) async fn approve(
     let Pending { key, wished, .. } = pending(&row)?;
     // Also ends the waiting.
     let id = peers::enroll(&mut *db, &key, grant.role, grant.name.as_ref().or(wished.as_ref()), now).await?;
-    peers::add_hostnames(&mut *db, id, &grant.hostnames).await?;
+    grants::give(&mut *db, id, &grant.grants).await?;
     let peer = peers::by_key(&mut *db, &key).await?.ok_or(Error::RowNotFound)?;
-    audit::note(db, now, ADMIN, Action::Approved, &audit::peer_with(&peer.name, &peer.hostnames)).await?;
+    peer.grants.check_growth(&Grants::default())?;
+    audit::note(db, now, ADMIN, Action::Approved, &audit::peer_with(&peer.name, &peer.grants)).await?;
     Ok(Some(peer))
 }
 

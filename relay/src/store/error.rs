@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::record::TooMany;
+
 /// Why the store cannot be opened, or did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {
@@ -31,4 +33,35 @@ pub(crate) enum StoreError {
     /// One of the operations failed. Nothing was changed, unless it is the outcome of the commit that got lost.
     #[error("the store could not {operation}")]
     Operation { operation: &'static str, source: sqlx::Error },
+    /// More would be granted than the file has room for. Nothing was changed.
+    #[error(transparent)]
+    TooMany(TooMany),
+}
+
+/// Why a change was given up, and undone where it had begun.
+#[derive(Debug)]
+pub(super) enum Undone {
+    Database(sqlx::Error),
+    TooMany(TooMany),
+}
+
+impl Undone {
+    pub(super) fn of(self, operation: &'static str) -> StoreError {
+        match self {
+            Self::Database(source) => StoreError::Operation { operation, source },
+            Self::TooMany(too_many) => StoreError::TooMany(too_many),
+        }
+    }
+}
+
+impl From<sqlx::Error> for Undone {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<TooMany> for Undone {
+    fn from(error: TooMany) -> Self {
+        Self::TooMany(error)
+    }
 }

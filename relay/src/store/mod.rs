@@ -6,13 +6,14 @@
 //! where a caller gave up half-way, all of it happened or nothing. Moments are arguments, in seconds since 1970.
 //!
 //! [`sqlite`] opens the file, [`schema`] lays out its tables, [`row`] turns what was stored into the values of
-//! [`record`] again; [`peers`], [`tokens`], [`enrollments`], [`certificates`] and [`audit`] are the queries, in SQL that
-//! PostgreSQL understands as well. To those who order certificates the store is what [`keep`] makes of it.
+//! [`record`] again; [`peers`], [`grants`], [`tokens`], [`enrollments`], [`certificates`] and [`audit`] are the queries, in
+//! SQL that PostgreSQL understands as well. To those who order certificates the store is what [`keep`] makes of it.
 
 mod audit;
 mod certificates;
 mod enrollments;
 mod error;
+mod grants;
 mod keep;
 mod peers;
 mod record;
@@ -26,14 +27,13 @@ mod tokens;
 use std::net::IpAddr;
 use std::path::Path;
 
-use protocol::hostname::HostnamePattern;
 use protocol::id::PeerName;
 use protocol::key::{PublicKey, SecretKey};
 use protocol::token::TokenHash;
 
 pub(crate) use self::error::StoreError;
 pub(crate) use self::record::{
-    AuditEntry, NewPeer, Peer, Pending, Redeemed, Refusal, Requested, Role, Token, TokenState,
+    AuditEntry, Grants, NewPeer, Peer, Pending, Redeemed, Refusal, Requested, Role, Token, TokenState,
 };
 use self::sqlite::{Connection, Pools};
 
@@ -84,26 +84,30 @@ impl Store {
         self.pools.write("revoke a peer", async |db| peers::revoke(db, name, now).await).await
     }
 
-    /// Lets a peer expose these hostnames too. Returns it as it is now.
+    /// Lets a peer have these grants too. Returns it as it is now.
+    ///
+    /// # Errors
+    ///
+    /// Also where it would have more of a kind than a peer may have ([`StoreError::TooMany`]).
     pub(crate) async fn grant(
         &self,
         name: &PeerName,
-        hostnames: &[HostnamePattern],
+        grants: &Grants,
         now: i64,
     ) -> Result<Option<Peer>, StoreError> {
-        let change = async |db: &mut Connection| peers::grant(db, name, hostnames, now).await;
-        self.pools.write("grant hostnames to a peer", change).await
+        let change = async |db: &mut Connection| peers::grant(db, name, grants, now).await;
+        self.pools.write("grant something to a peer", change).await
     }
 
-    /// Takes these hostnames, as they were granted, from a peer. Returns it as it is now.
+    /// Takes these grants, word for word, from a peer. Returns it as it is now.
     pub(crate) async fn ungrant(
         &self,
         name: &PeerName,
-        hostnames: &[HostnamePattern],
+        grants: &Grants,
         now: i64,
     ) -> Result<Option<Peer>, StoreError> {
-        let change = async |db: &mut Connection| peers::ungrant(db, name, hostnames, now).await;
-        self.pools.write("take hostnames from a peer", change).await
+        let change = async |db: &mut Connection| peers::ungrant(db, name, grants, now).await;
+        self.pools.write("take grants from a peer", change).await
     }
 
     /// Notes that the peer with this id was here. Never moves back in time; not audited.

@@ -1,13 +1,14 @@
 //! Queries on peers and what they are granted.
 
-use protocol::hostname::HostnamePattern;
 use protocol::id::PeerName;
 use protocol::key::PublicKey;
 use sqlx::{Error, Row as _, query, query_scalar};
 
 use super::audit::{self, ADMIN, Action};
-use super::record::{Peer, Role};
-use super::row::{key, parsed, parsed_if_any};
+use super::error::Undone;
+use super::grants;
+use super::record::{Grants, Peer, Role};
+use super::row::{key, parsed};
 use super::sqlite::{Connection, Row};
 
 /// What a peer is called that nobody named.
@@ -15,14 +16,14 @@ const UNNAMED: &str = "peer";
 /// Longest name of a peer, in bytes (`protocol::id`).
 const LONGEST_NAME: usize = 63;
 
-/// A query for peers, one row for each of their hostnames. All of a peer's rows follow each other.
+/// A query for peers, one row for each of their grants. All of a peer's rows follow each other.
 macro_rules! select_peers {
     ($where:literal) => {
         concat!(
-            "SELECT p.id, p.name, p.key, p.role, p.enrolled_at, p.last_seen_at, g.value AS hostname FROM peers p ",
-            "LEFT JOIN grants g ON g.peer_id = p.id AND g.kind = 'hostname' ",
+            "SELECT p.id, p.name, p.key, p.role, p.enrolled_at, p.last_seen_at, g.kind, g.value FROM peers p ",
+            "LEFT JOIN grants g ON g.peer_id = p.id ",
             $where,
-            " ORDER BY p.name, g.value"
+            " ORDER BY p.name, g.kind, g.value"
         )
     };
 }
@@ -59,22 +60,24 @@ fn joined(rows: &[Row]) -> Result<Vec<Peer>, Error> {
     let mut peers: Vec<Peer> = Vec::new();
     for row in rows {
         let id: i64 = row.try_get("id")?;
-        let hostname = parsed_if_any(row, "hostname")?;
-        match peers.last_mut().filter(|last| last.id == id) {
-            Some(last) => last.hostnames.extend(hostname),
-            None => peers.push(peer(row, id, hostname)?),
+        if peers.last().is_none_or(|last| last.id != id) {
+            peers.push(peer(row, id)?);
+        }
+        if let Some(peer) = peers.last_mut() {
+            grants::read(row, &mut peer.grants)?;
         }
     }
     Ok(peers)
 }
 
-fn peer(row: &Row, id: i64, hostname: Option<HostnamePattern>) -> Result<Peer, Error> {
+/// The peer of a row, without its grants.
+fn peer(row: &Row, id: i64) -> Result<Peer, Error> {
     Ok(Peer {
         id,
         name: parsed(row, "name")?,
         key: key(row, "key")?,
         role: parsed(row, "role")?,
-        hostnames: hostname.into_iter().collect(),
+        grants: Grants::default(),
         enrolled_at: row.try_get("enrolled_at")?,
         last_seen_at: row.try_get("last_seen_at")?,
     })
@@ -124,57 +127,37 @@ fn numbered(name: &str, number: u32) -> String {
     kept + &suffix
 }
 
-/// Adds hostnames to what a peer may expose. Returns those that are new to it.
-pub(super) async fn add_hostnames(
-    db: &mut Connection,
-    id: i64,
-    hostnames: &[HostnamePattern],
-) -> Result<Vec<HostnamePattern>, Error> {
-    let mut added = Vec::new();
-    for hostname in hostnames {
-        let insert =
-            "INSERT INTO grants (peer_id, kind, value) VALUES ($1, 'hostname', $2) ON CONFLICT DO NOTHING";
-        let done = query(insert).bind(id).bind(hostname.as_str()).execute(&mut *db).await?;
-        if done.rows_affected() > 0 {
-            added.push(hostname.clone());
-        }
-    }
-    Ok(added)
-}
-
 pub(super) async fn grant(
     db: &mut Connection,
     name: &PeerName,
-    hostnames: &[HostnamePattern],
+    grants: &Grants,
     now: i64,
-) -> Result<Option<Peer>, Error> {
-    let Some(peer) = by_name(&mut *db, name).await? else { return Ok(None) };
-    let added = add_hostnames(&mut *db, peer.id, hostnames).await?;
+) -> Result<Option<Peer>, Undone> {
+    let Some(before) = by_name(&mut *db, name).await? else { return Ok(None) };
+    grants::give(&mut *db, before.id, grants).await?;
+    let after = by_name(&mut *db, name).await?.ok_or(Error::RowNotFound)?;
+    after.grants.check_growth(&before.grants)?;
+    let added = after.grants.minus(&before.grants);
     if !added.is_empty() {
-        audit::note(&mut *db, now, ADMIN, Action::Granted, &audit::peer_with(name, &added)).await?;
+        audit::note(db, now, ADMIN, Action::Granted, &audit::peer_with(name, &added)).await?;
     }
-    by_name(db, name).await
+    Ok(Some(after))
 }
 
 pub(super) async fn ungrant(
     db: &mut Connection,
     name: &PeerName,
-    hostnames: &[HostnamePattern],
+    grants: &Grants,
     now: i64,
 ) -> Result<Option<Peer>, Error> {
-    let Some(peer) = by_name(&mut *db, name).await? else { return Ok(None) };
-    let mut taken = Vec::new();
-    for hostname in hostnames {
-        let delete = "DELETE FROM grants WHERE peer_id = $1 AND kind = 'hostname' AND value = $2";
-        let done = query(delete).bind(peer.id).bind(hostname.as_str()).execute(&mut *db).await?;
-        if done.rows_affected() > 0 {
-            taken.push(hostname.clone());
-        }
-    }
+    let Some(before) = by_name(&mut *db, name).await? else { return Ok(None) };
+    grants::take(&mut *db, before.id, grants).await?;
+    let after = by_name(&mut *db, name).await?.ok_or(Error::RowNotFound)?;
+    let taken = before.grants.minus(&after.grants);
     if !taken.is_empty() {
-        audit::note(&mut *db, now, ADMIN, Action::Ungranted, &audit::peer_with(name, &taken)).await?;
+        audit::note(db, now, ADMIN, Action::Ungranted, &audit::peer_with(name, &taken)).await?;
     }
-    by_name(db, name).await
+    Ok(Some(after))
 }
 
 /// Deletes the peer. The schema lets its grants go with it, and the claim on the token that made it.

@@ -5,11 +5,17 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use protocol::hostname::HostnamePattern;
-use protocol::id::PeerName;
+use protocol::id::{PeerName, Tag};
 use protocol::key::PublicKey;
+use protocol::service::ServicePattern;
+use serde::{Deserialize, Serialize};
+
+/// How many hostnames, services and tags, of each, one peer or token may have.
+pub(super) const MOST_OF_A_KIND: usize = 256;
 
 /// What a peer is here for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Role {
     /// It offers services.
     Host,
@@ -46,6 +52,68 @@ impl fmt::Display for Role {
     }
 }
 
+/// What a peer may do, and what others may do with it. What comes out of the store is in alphabetical order, each once.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Grants {
+    /// What it may expose.
+    pub(crate) hostnames: Vec<HostnamePattern>,
+    /// What it may reach.
+    pub(crate) services: Vec<ServicePattern>,
+    /// The groups it belongs to, which patterns of services and the allow lists of homes may name.
+    pub(crate) tags: Vec<Tag>,
+}
+
+/// A peer or a token would have too much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a peer or a token has {MOST_OF_A_KIND} {what} at most")]
+pub(crate) struct TooMany {
+    what: &'static str,
+}
+
+impl Grants {
+    /// What is granted here and not there.
+    pub(super) fn minus(&self, other: &Self) -> Self {
+        fn minus<T: PartialEq + Clone>(all: &[T], without: &[T]) -> Vec<T> {
+            all.iter().filter(|one| !without.contains(one)).cloned().collect()
+        }
+        Self {
+            hostnames: minus(&self.hostnames, &other.hostnames),
+            services: minus(&self.services, &other.services),
+            tags: minus(&self.tags, &other.tags),
+        }
+    }
+
+    /// Whether what grew since `before` is still within the bound.
+    pub(super) fn check_growth(&self, before: &Self) -> Result<(), TooMany> {
+        let sizes = [
+            ("hostnames", before.hostnames.len(), self.hostnames.len()),
+            ("services", before.services.len(), self.services.len()),
+            ("tags", before.tags.len(), self.tags.len()),
+        ];
+        let grown_over = |&(_, before, now): &(_, usize, usize)| now > before && now > MOST_OF_A_KIND;
+        sizes.into_iter().find(grown_over).map_or(Ok(()), |(what, ..)| Err(TooMany { what }))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.hostnames.is_empty() && self.services.is_empty() && self.tags.is_empty()
+    }
+}
+
+/// `koda.example.com, home/dashboard, tag family`.
+impl fmt::Display for Grants {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hostnames = self.hostnames.iter().map(|hostname| ("", hostname.as_str()));
+        let services = self.services.iter().map(|service| ("", service.as_str()));
+        let tags = self.tags.iter().map(|tag| ("tag ", tag.as_str()));
+        for (number, (kind, value)) in hostnames.chain(services).chain(tags).enumerate() {
+            let between = if number == 0 { "" } else { ", " };
+            write!(f, "{between}{kind}{value}")?;
+        }
+        Ok(())
+    }
+}
+
 /// An enrolled identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Peer {
@@ -54,19 +122,18 @@ pub(crate) struct Peer {
     pub(crate) name: PeerName,
     pub(crate) key: PublicKey,
     pub(crate) role: Role,
-    /// What it may expose, in alphabetical order.
-    pub(crate) hostnames: Vec<HostnamePattern>,
+    pub(crate) grants: Grants,
     pub(crate) enrolled_at: i64,
     pub(crate) last_seen_at: Option<i64>,
 }
 
 /// What a key becomes: carried by a token, or said by whoever approves.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct NewPeer {
     /// Goes before what the peer wishes to be called.
     pub(crate) name: Option<PeerName>,
     pub(crate) role: Role,
-    pub(crate) hostnames: Vec<HostnamePattern>,
+    pub(crate) grants: Grants,
 }
 
 /// A token, without what would make it usable.
@@ -143,6 +210,6 @@ pub(crate) struct AuditEntry {
     pub(crate) actor: String,
     /// `enrolled`, `approved`, `revoked`, `granted`, `ungranted`, `token created`, `token revoked`, `token redeemed`.
     pub(crate) action: String,
-    /// `home`, `home: koda.example.com`, `token 3`.
+    /// `home`, `home: koda.example.com`, `laptop: home/dashboard, tag family`, `token 3`.
     pub(crate) subject: String,
 }

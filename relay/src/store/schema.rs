@@ -7,7 +7,8 @@ use super::error::StoreError;
 use super::sqlite::Connection;
 
 /// Each entry leads from the version that is its index to the next.
-const STEPS: [&str; 2] = [include_str!("schema.sql"), include_str!("certificates.sql")];
+const STEPS: [&str; 3] =
+    [include_str!("schema.sql"), include_str!("certificates.sql"), include_str!("grants.sql")];
 
 /// `application_id` of a store: "ADIT".
 const APPLICATION: i64 = 0x4144_4954;

@@ -16,7 +16,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{ConnectOptions, Error};
 
-use super::error::StoreError;
+use super::error::{StoreError, Undone};
 use super::schema::{self, Version};
 
 /// What queries run on, and the rows that they give.
@@ -39,25 +39,25 @@ pub(super) struct Pools {
 impl Pools {
     /// Runs a change as one transaction, which takes the write lock before it reads anything, and commits where the
     /// change succeeds. Where it fails, or the caller stops waiting, nothing has changed.
-    pub(super) async fn write<T>(
+    pub(super) async fn write<T, E: Into<Undone>>(
         &self,
         operation: &'static str,
-        change: impl AsyncFnOnce(&mut Connection) -> Result<T, Error>,
+        change: impl AsyncFnOnce(&mut Connection) -> Result<T, E>,
     ) -> Result<T, StoreError> {
-        let failed = |source| StoreError::Operation { operation, source };
-        let mut connection = self.writer.acquire().await.map_err(failed)?;
+        let acquired = self.writer.acquire().await;
+        let mut connection = acquired.map_err(|source| StoreError::Operation { operation, source })?;
         let changed = async {
             let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-            let value = change(&mut transaction).await?;
+            let value = change(&mut transaction).await.map_err(Into::into)?;
             transaction.commit().await?;
             Ok(value)
         };
-        let changed = changed.await;
+        let changed: Result<T, Undone> = changed.await;
         if changed.is_err() {
             // SQLite ends a transaction by itself over a full disk, and the connection never hears of it.
             connection.close_on_drop();
         }
-        changed.map_err(failed)
+        changed.map_err(|undone| undone.of(operation))
     }
 
     /// Runs one query, which sees everything that was committed before it.

@@ -7,6 +7,7 @@ mod tokens;
 
 use std::net::IpAddr;
 
+use protocol::hostname::HostnamePattern;
 use protocol::key::PublicKey;
 use protocol::token::TokenHash;
 use tempfile::TempDir;
@@ -64,12 +65,16 @@ fn hostnames(texts: &[&str]) -> Vec<HostnamePattern> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
 }
 
+fn exposing(hostnames: &[HostnamePattern]) -> Grants {
+    Grants { hostnames: hostnames.to_vec(), ..Grants::default() }
+}
+
 fn address(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
 fn host(called: Option<&str>, granted: &[&str]) -> NewPeer {
-    NewPeer { name: called.map(name), role: Role::Host, hostnames: hostnames(granted) }
+    NewPeer { name: called.map(name), role: Role::Host, grants: exposing(&hostnames(granted)) }
 }
 
 fn peer(redeemed: Redeemed) -> Option<Peer> {
@@ -85,8 +90,8 @@ fn operations_are_send(store: &Store, grant: &NewPeer) -> impl Send {
     let hash = TokenHash::of(&[0; 32]);
     async move {
         store.relay_secret([0; 32]).await?;
-        store.grant(&name("a"), &[], 0).await?;
-        store.ungrant(&name("a"), &[], 0).await?;
+        store.grant(&name("a"), &Grants::default(), 0).await?;
+        store.ungrant(&name("a"), &Grants::default(), 0).await?;
         store.revoke_peer(&name("a"), 0).await?;
         store.create_token(&hash, grant, 0, 0).await?;
         store.redeem_token(&hash, &key(0), None, 0).await?;
@@ -103,7 +108,7 @@ async fn a_peer_is_what_its_token_said() {
     let grant = NewPeer { role: Role::Operator, ..host(Some("home"), &granted) };
     let peer = bed.enrolled(1, &grant).await;
     assert_eq!((peer.name.as_str(), peer.role, peer.key), ("home", Role::Operator, key(1)));
-    assert_eq!(peer.hostnames, hostnames(&["*.dev.example.com", "koda.example.com"]));
+    assert_eq!(peer.grants.hostnames, hostnames(&["*.dev.example.com", "koda.example.com"]));
     assert_eq!((peer.enrolled_at, peer.last_seen_at), (NOW, None));
     assert_eq!(bed.store.peers().await.unwrap(), [peer]);
 }
@@ -136,13 +141,13 @@ async fn grants_come_and_go() {
     let bed = Bed::new().await;
     let home = bed.enrolled(1, &host(Some("home"), &["a.example.com"])).await;
     let both = hostnames(&["a.example.com", "b.example.com"]);
-    let granted = bed.store.grant(&home.name, &both, NOW).await.unwrap().unwrap();
-    assert_eq!(granted.hostnames, both);
-    let left = bed.store.ungrant(&home.name, &both[..1], NOW).await.unwrap().unwrap();
-    assert_eq!(left.hostnames, both[1..]);
-    bed.store.ungrant(&home.name, &both[..1], NOW).await.unwrap();
-    assert_eq!(bed.store.grant(&name("nobody"), &both, NOW).await.unwrap(), None);
-    assert_eq!(bed.store.ungrant(&name("nobody"), &both, NOW).await.unwrap(), None);
+    let granted = bed.store.grant(&home.name, &exposing(&both), NOW).await.unwrap().unwrap();
+    assert_eq!(granted.grants, exposing(&both));
+    let left = bed.store.ungrant(&home.name, &exposing(&both[..1]), NOW).await.unwrap().unwrap();
+    assert_eq!(left.grants, exposing(&both[1..]));
+    bed.store.ungrant(&home.name, &exposing(&both[..1]), NOW).await.unwrap();
+    assert_eq!(bed.store.grant(&name("nobody"), &exposing(&both), NOW).await.unwrap(), None);
+    assert_eq!(bed.store.ungrant(&name("nobody"), &exposing(&both), NOW).await.unwrap(), None);
     let expected = ["admin granted home: b.example.com", "admin ungranted home: a.example.com"];
     assert_eq!(bed.actions().await[3..], expected);
 }
@@ -165,7 +170,7 @@ async fn a_revoked_peer_is_gone_and_its_id_is_never_given_again() {
     assert_eq!(bed.store.revoke_peer(&home.name, NOW).await.unwrap(), None);
     assert_eq!(bed.store.peers().await.unwrap(), []);
     let next = bed.enrolled(2, &host(Some("home"), &[])).await;
-    assert!(next.id > home.id && next.hostnames.is_empty() && next.name == home.name);
+    assert!(next.id > home.id && next.grants.is_empty() && next.name == home.name);
 }
 
 #[tokio::test]

@@ -7,10 +7,11 @@ use protocol::token::TokenHash;
 use sqlx::{Error, Row as _, query, query_scalar};
 
 use super::audit::{self, ADMIN, Action};
-use super::peers;
-use super::record::{NewPeer, Redeemed, Role, Token, TokenState};
+use super::error::Undone;
+use super::record::{Grants, NewPeer, Redeemed, Role, Token, TokenState};
 use super::row::{parsed, parsed_if_any};
 use super::sqlite::{Connection, Row};
+use super::{grants, peers};
 
 pub(super) async fn create(
     db: &mut Connection,
@@ -18,7 +19,8 @@ pub(super) async fn create(
     grant: &NewPeer,
     now: i64,
     expires_at: i64,
-) -> Result<i64, Error> {
+) -> Result<i64, Undone> {
+    grant.grants.check_growth(&Grants::default())?;
     let insert = "INSERT INTO tokens (hash, name, role, created_at, expires_at) VALUES ($1, $2, $3, $4, $5) \
                   RETURNING id";
     let id: i64 = query_scalar(insert)
@@ -29,21 +31,15 @@ pub(super) async fn create(
         .bind(expires_at)
         .fetch_one(&mut *db)
         .await?;
-    for hostname in &grant.hostnames {
-        query("INSERT INTO token_grants (token_id, kind, value) VALUES ($1, 'hostname', $2) ON CONFLICT DO NOTHING")
-            .bind(id)
-            .bind(hostname.as_str())
-            .execute(&mut *db)
-            .await?;
-    }
+    grants::put_on_token(&mut *db, id, &grant.grants).await?;
     audit::note(db, now, ADMIN, Action::TokenCreated, &audit::token(id)).await?;
     Ok(id)
 }
 
 pub(super) async fn all(db: &mut Connection, now: i64) -> Result<Vec<Token>, Error> {
     let select = "SELECT t.id, t.name, t.role, t.created_at, t.expires_at, t.revoked_at, t.used_at, t.used_name, \
-                  g.value AS hostname FROM tokens t \
-                  LEFT JOIN token_grants g ON g.token_id = t.id AND g.kind = 'hostname' ORDER BY t.id, g.value";
+                  g.kind, g.value FROM tokens t \
+                  LEFT JOIN token_grants g ON g.token_id = t.id ORDER BY t.id, g.kind, g.value";
     let mut tokens: Vec<Token> = Vec::new();
     for row in query(select).fetch_all(db).await? {
         let id: i64 = row.try_get("id")?;
@@ -51,16 +47,16 @@ pub(super) async fn all(db: &mut Connection, now: i64) -> Result<Vec<Token>, Err
             tokens.push(token(&row, id, now)?);
         }
         if let Some(token) = tokens.last_mut() {
-            token.grant.hostnames.extend(parsed_if_any(&row, "hostname")?);
+            grants::read(&row, &mut token.grant.grants)?;
         }
     }
     Ok(tokens)
 }
 
-/// The token of a row, without its hostnames.
+/// The token of a row, without what it grants.
 fn token(row: &Row, id: i64, now: i64) -> Result<Token, Error> {
     let grant =
-        NewPeer { name: parsed_if_any(row, "name")?, role: parsed(row, "role")?, hostnames: Vec::new() };
+        NewPeer { name: parsed_if_any(row, "name")?, role: parsed(row, "role")?, grants: Grants::default() };
     let expires_at = row.try_get("expires_at")?;
     let state = match (row.try_get("used_at")?, row.try_get("revoked_at")?) {
         (Some(at), _) => TokenState::Used { by: parsed(row, "used_name")?, at },
@@ -93,20 +89,22 @@ pub(super) async fn redeem(
     key: &PublicKey,
     wished: Option<&PeerName>,
     now: i64,
-) -> Result<Redeemed, Error> {
+) -> Result<Redeemed, Undone> {
     let Some(token) = consume(&mut *db, hash, now).await? else {
         let again = peers::by_used_token(db, hash.as_bytes(), key).await?;
         return Ok(again.map_or(Redeemed::Refused, Redeemed::Enrolled));
     };
-    let was_peer = peers::by_key(&mut *db, key).await?.is_some();
+    let before = peers::by_key(&mut *db, key).await?;
     let peer_id = peers::enroll(&mut *db, key, token.role, token.name.as_ref().or(wished), now).await?;
     hand_over(&mut *db, token.id, peer_id).await?;
     let peer = peers::by_key(&mut *db, key).await?.ok_or(Error::RowNotFound)?;
+    let (was_peer, before) = (before.is_some(), before.map(|peer| peer.grants).unwrap_or_default());
+    peer.grants.check_growth(&before)?;
 
     let actor = audit::token(token.id);
     audit::note(&mut *db, now, &key.fingerprint(), Action::TokenRedeemed, &actor).await?;
     let action = if was_peer { Action::Granted } else { Action::Enrolled };
-    audit::note(db, now, &actor, action, &audit::peer_with(&peer.name, &peer.hostnames)).await?;
+    audit::note(db, now, &actor, action, &audit::peer_with(&peer.name, &peer.grants)).await?;
     Ok(Redeemed::Enrolled(peer))
 }
 

@@ -212,7 +212,7 @@ impl Registry {
 }
 
 fn is_granted(peer: &Peer, hostname: &HostnamePattern) -> bool {
-    peer.hostnames.iter().any(|granted| granted.covers(hostname))
+    peer.grants.hostnames.iter().any(|granted| granted.covers(hostname))
 }
 
 /// What an agent says of itself goes to logs and lists.
@@ -222,7 +222,7 @@ fn shortened(text: &str) -> String {
 
 impl State {
     fn routes(&self) -> Routes {
-        let granted = self.peers.values().flat_map(|peer| peer.hostnames.iter().cloned()).collect();
+        let granted = self.peers.values().flat_map(|peer| peer.grants.hostnames.iter().cloned()).collect();
         let mut lives: Vec<&Live> = self.sessions.values().collect();
         lives.sort_by_key(|live| live.session.id);
         let serving = lives.into_iter().flat_map(|live| live.serving.iter().cloned());

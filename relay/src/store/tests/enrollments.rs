@@ -49,7 +49,10 @@ async fn approval_makes_the_key_a_peer() {
     bed.store.request_enrollment(&key, Some(&wished), from, "ABCD-EFGH", NOW).await.unwrap();
     assert_eq!(bed.store.approve("ABCDEFGX", &host(None, &[]), NOW).await.unwrap(), None);
     let peer = bed.store.approve(" ab-cdef-gh", &host(None, &["a.example.com"]), NOW).await.unwrap().unwrap();
-    assert_eq!((&peer.name, peer.key, &peer.hostnames), (&wished, key, &hostnames(&["a.example.com"])));
+    assert_eq!(
+        (&peer.name, peer.key, &peer.grants.hostnames),
+        (&wished, key, &hostnames(&["a.example.com"]))
+    );
     assert_eq!(bed.store.pending(NOW).await.unwrap(), []);
     assert_eq!(bed.request(1, "::1", NOW).await, Requested::Already(peer));
     assert_eq!(bed.actions().await, ["admin approved home: a.example.com"]);

@@ -102,7 +102,7 @@ async fn a_peer_with_a_fresh_token_is_granted_what_it_carries() {
     for _ in 0..2 {
         let peer = peer(bed.store.redeem_token(&fresh, &key(1), None, NOW).await.unwrap()).unwrap();
         assert_eq!((peer.id, &peer.name, peer.role), (home.id, &home.name, Role::Host));
-        assert_eq!(peer.hostnames, other.hostnames);
+        assert_eq!(peer.grants, other.grants);
     }
     assert_eq!(bed.store.redeem_token(&fresh, &key(2), None, NOW).await.unwrap(), Redeemed::Refused);
 }
@@ -117,7 +117,7 @@ async fn a_redemption_that_is_given_up_half_way_happened_whole_or_not_at_all() {
 
         let state = bed.store.tokens(NOW).await.unwrap().remove(0).state;
         let peers = bed.store.peers().await.unwrap();
-        let grants = peers.iter().flat_map(|peer| &peer.hostnames).count();
+        let grants = peers.iter().flat_map(|peer| &peer.grants.hostnames).count();
         let audited = bed.actions().await.len() - 1;
         match state {
             TokenState::Open => undone += 1,
