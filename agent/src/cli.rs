@@ -1,9 +1,12 @@
 //! The command line: what can be asked for, and one way to fail.
 
 mod check;
+mod connect;
 mod enroll;
 mod expose;
+mod peer;
 mod run;
+mod services;
 mod status;
 mod token;
 mod verify;
@@ -71,6 +74,19 @@ enum Command {
     Run,
     /// Expose a hostname from the command line, until Ctrl-C.
     Expose(expose::Arguments),
+    /// Reach private services of other peers, end to end encrypted, until Ctrl-C.
+    ///
+    /// Prints where each is to be found on this device.
+    Connect(connect::Arguments),
+    /// List the private services that this device may reach, and how each peer is reached.
+    Services {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// See and verify the keys of other peers.
+    #[command(subcommand)]
+    Peer(peer::Command),
     /// Say what the running agent is doing. Exits 0 with a session up, 1 with none, 2 when no agent runs.
     Status {
         /// Print JSON.
@@ -136,6 +152,26 @@ fn print(line: impl std::fmt::Display) -> Result<(), Failure> {
     terminal::stdout_line(line).map_err(|error| Failure::new(PrintError(error), None))
 }
 
+/// The answer cannot be written as JSON.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer cannot be written as JSON")]
+struct EncodeError(#[source] serde_json::Error);
+
+fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value);
+    print(text.map_err(|error| Failure::new(EncodeError(error), None))?)
+}
+
+/// What the running agent says of its trouble.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Told(String);
+
+/// The agent that runs is of another version.
+#[derive(Debug, thiserror::Error)]
+#[error("the running agent gave an answer that belongs to another command; it may be of another version")]
+struct Mismatch;
+
 /// The outcome of looking at the arguments.
 #[derive(Debug)]
 pub enum Parsed {
@@ -169,6 +205,9 @@ impl Cli {
             Command::Enroll(arguments) => arguments.hide_token(),
             Command::Run
             | Command::Expose(_)
+            | Command::Connect(_)
+            | Command::Services { .. }
+            | Command::Peer(_)
             | Command::Status { .. }
             | Command::Check
             | Command::Verify(_)
@@ -197,6 +236,9 @@ impl Command {
         match self {
             Self::Run | Self::Expose(_) => "info,rustls_platform_verifier=off",
             Self::Enroll(_)
+            | Self::Connect(_)
+            | Self::Services { .. }
+            | Self::Peer(_)
             | Self::Status { .. }
             | Self::Check
             | Self::Verify(_)
@@ -210,6 +252,9 @@ impl Command {
             Self::Enroll(arguments) => enroll::run(arguments, places).await,
             Self::Run => run::run(places).await,
             Self::Expose(arguments) => expose::run(arguments, places).await,
+            Self::Connect(arguments) => connect::run(arguments, places).await,
+            Self::Services { json } => services::run(json, places).await,
+            Self::Peer(command) => peer::run(command, places).await,
             Self::Status { json } => status::run(json, places).await,
             Self::Check => check::run(places),
             Self::Verify(arguments) => verify::run(arguments).await,

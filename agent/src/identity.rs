@@ -102,6 +102,12 @@ impl DataDir {
         self.0.join("certificates")
     }
 
+    /// The keys of other peers.
+    #[must_use]
+    pub fn peers(&self) -> PathBuf {
+        self.0.join("peers.json")
+    }
+
     /// Where `agent status` asks.
     #[must_use]
     pub fn socket(&self) -> PathBuf {

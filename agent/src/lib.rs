@@ -12,7 +12,8 @@
 //! 5. [`dispatch`] takes each stream of the relay to the [`origin`] of the service it names, and [`splice`] moves the
 //!    bytes; [`terminate`] ends TLS first, where the relay only forwards it, with certificates that were [`ordered`] and are
 //!    [`kept`] in files.
-//! 6. [`foreign`] tames what the relay says before a person reads it; [`board`] keeps what is known of all this for [`status`].
+//! 6. Between two peers, one with a service and one that may reach it, [`private`] access is encrypted end to end.
+//! 7. [`foreign`] tames what the relay says before a person reads it; [`board`] keeps what is known of all this for [`status`].
 //!
 //! [`agent`](mod@agent) puts it together; [`cli`] is what a person sees, with [`verify`] and [`doctor`] to look at the
 //! result from outside.
@@ -37,6 +38,7 @@ pub mod kept;
 pub mod offer;
 pub mod ordered;
 pub mod origin;
+pub mod private;
 pub mod resolve;
 pub mod session;
 pub mod splice;

@@ -2,7 +2,9 @@
 //!
 //! The relay's word alone. Keys are pinned when they are first seen, and each side proves its own in [`crate::private`].
 
+use std::fmt;
 use std::net::SocketAddr;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +56,36 @@ pub enum Role {
     Host,
     /// It reaches private services.
     Operator,
+}
+
+/// Why a text is no role.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a role is `host` or `operator`")]
+pub struct RoleError;
+
+impl Role {
+    /// The role as text.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::Operator => "operator",
+        }
+    }
+}
+
+impl FromStr for Role {
+    type Err = RoleError;
+
+    fn from_str(text: &str) -> Result<Self, RoleError> {
+        [Self::Host, Self::Operator].into_iter().find(|role| role.as_str() == text).ok_or(RoleError)
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// Relay to agent: a datagram of its did not fit the path behind the relay, and was dropped.

@@ -12,15 +12,21 @@ use proxy_header::{ProxiedAddress, ProxyHeader};
 
 use crate::config::ProxyProtocol;
 
-/// The bytes; `origin` is where this agent connected to, none for a socket of the file system.
+/// The bytes; `origin` is where this agent connected to, none for a socket of the file system. Of another peer no address
+/// is known that would mean anything to the origin.
 pub(super) fn header(
     version: ProxyProtocol,
-    visitor: SocketAddr,
+    visitor: Option<SocketAddr>,
     origin: Option<SocketAddr>,
 ) -> io::Result<Vec<u8>> {
-    // A dual-stack socket shows IPv4 in the clothes of IPv6.
-    let visitor = SocketAddr::new(visitor.ip().to_canonical(), visitor.port());
-    let header = ProxyHeader::with_address(ProxiedAddress::stream(visitor, destination(visitor, origin)));
+    let header = match visitor {
+        Some(visitor) => {
+            // A dual-stack socket shows IPv4 in the clothes of IPv6.
+            let visitor = SocketAddr::new(visitor.ip().to_canonical(), visitor.port());
+            ProxyHeader::with_address(ProxiedAddress::stream(visitor, destination(visitor, origin)))
+        }
+        None => ProxyHeader::with_local(),
+    };
     let mut bytes = Vec::with_capacity(128);
     let encoded = match version {
         ProxyProtocol::V1 => header.encode_v1(&mut bytes),
@@ -51,7 +57,7 @@ mod tests {
     use super::*;
 
     fn v1(visitor: &str, origin: &str) -> String {
-        let bytes = header(ProxyProtocol::V1, visitor.parse().unwrap(), origin.parse().ok()).unwrap();
+        let bytes = header(ProxyProtocol::V1, visitor.parse().ok(), origin.parse().ok()).unwrap();
         String::from_utf8(bytes).unwrap()
     }
 

@@ -12,7 +12,9 @@ pub fn stream_header(bytes: &[u8]) {
     let Some((head, rest)) = bytes.split_first_chunk() else { return };
     let Ok((kind, length)) = stream::decode_head(*head) else { return };
     assert!(stream::HEAD + length <= limits::STREAM_HEADER, "{length} bytes of fields are too many");
-    let Some(Ok(header)) = rest.get(..length).map(|fields| Header::decode_fields(kind, fields)) else { return };
+    let Some(Ok(header)) = rest.get(..length).map(|fields| Header::decode_fields(kind, fields)) else {
+        return;
+    };
     let written = header.encode();
     let (head, fields) = written.split_first_chunk().expect("a head");
     assert_eq!(stream::decode_head(*head), Ok((kind, fields.len())));
