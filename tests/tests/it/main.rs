@@ -27,6 +27,8 @@ mod http3;
 mod http3_clients;
 mod interim;
 mod internal_ca;
+#[cfg(target_os = "linux")]
+mod lab;
 mod limits;
 mod metrics;
 mod neighbours;
