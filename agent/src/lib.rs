@@ -12,7 +12,8 @@
 //! 5. [`dispatch`] takes each stream of the relay to the [`origin`] of the service it names, and [`splice`] moves the
 //!    bytes; [`terminate`] ends TLS first, where the relay only forwards it, with certificates that were [`ordered`] and are
 //!    [`kept`] in files.
-//! 6. [`foreign`] tames what the relay says before a person reads it; [`board`] keeps what is known of all this for [`status`].
+//! 6. [`local_ca`] signs for services that get a hostname and `https` on this device, and [`device`] is what that is called.
+//! 7. [`foreign`] tames what the relay says before a person reads it; [`board`] keeps what is known of all this for [`status`].
 //!
 //! [`agent`](mod@agent) puts it together; [`cli`] is what a person sees, with [`verify`] and [`doctor`] to look at the
 //! result from outside.
@@ -24,6 +25,7 @@ pub mod board;
 pub mod certificate;
 pub mod cli;
 pub mod config;
+pub mod device;
 pub mod dial;
 pub mod dispatch;
 pub mod doctor;
@@ -34,6 +36,7 @@ pub mod identity;
 #[doc(hidden)]
 pub mod inside;
 pub mod kept;
+pub mod local_ca;
 pub mod offer;
 pub mod ordered;
 pub mod origin;
