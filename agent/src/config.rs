@@ -21,6 +21,7 @@ use protocol::control::{Expose, HeaderEdit, Route, Timeouts};
 use protocol::hostname::HostnamePattern;
 use protocol::id::ServiceName;
 
+pub(crate) use place::is_root;
 pub use place::{default_data_dir, default_file};
 pub use reach::Reach;
 pub use target::{NotRoutable, Target, TargetError};

@@ -12,7 +12,8 @@
 //! 5. [`dispatch`] takes each stream of the relay to the [`origin`] of the service it names, and [`splice`] moves the
 //!    bytes; [`terminate`] ends TLS first, where the relay only forwards it, with certificates that were [`ordered`] and are
 //!    [`kept`] in files.
-//! 6. [`local_ca`] signs for services that get a hostname and `https` on this device, and [`device`] is what that is called.
+//! 6. [`local_ca`] signs for services that get a hostname and `https` on this device, [`device`] is what that is called, and
+//!    [`trust`] has its programs believe the CA.
 //! 7. [`foreign`] tames what the relay says before a person reads it; [`board`] keeps what is known of all this for [`status`].
 //!
 //! [`agent`](mod@agent) puts it together; [`cli`] is what a person sees, with [`verify`] and [`doctor`] to look at the
@@ -47,4 +48,5 @@ pub mod status;
 pub mod terminate;
 #[cfg(test)]
 mod testing;
+mod trust;
 pub mod verify;
