@@ -9,6 +9,7 @@ mod run;
 mod services;
 mod status;
 mod token;
+mod trust;
 mod verify;
 
 use std::error::Error;
@@ -27,6 +28,7 @@ use crate::config::{self, ConfigError};
 use crate::doctor;
 use crate::enroll::EnrollError;
 use crate::identity::{DataDir, IdentityError};
+use crate::local_ca::LocalCaError;
 use crate::origin::PrepareError;
 
 /// Adit's agent: makes services of this machine reachable through a relay, with no port open here.
@@ -103,6 +105,11 @@ enum Command {
         #[arg(long, value_name = "HOST[:PORT]")]
         relay: Option<RelayAddress>,
     },
+    /// Have this device trust its local CA, for services that get a hostname and `https` here.
+    ///
+    /// The CA is made when the first name is given, and is good for the given names alone. Its certificate is put where the
+    /// system and the browsers look; run this again after a browser was installed.
+    Trust(trust::Arguments),
     /// Print a completion script for a shell.
     Completions { shell: clap_complete::Shell },
 }
@@ -141,7 +148,7 @@ macro_rules! failures {
     };
 }
 
-failures!(AgentError, CallError, ConfigError, EnrollError, IdentityError, PrepareError);
+failures!(AgentError, CallError, ConfigError, EnrollError, IdentityError, LocalCaError, PrepareError);
 
 /// What of a command is an output, not an error of its own.
 #[derive(Debug, thiserror::Error)]
@@ -212,6 +219,7 @@ impl Cli {
             | Command::Check
             | Command::Verify(_)
             | Command::Doctor { .. }
+            | Command::Trust(_)
             | Command::Completions { .. } => Ok(()),
         }
     }
@@ -243,6 +251,7 @@ impl Command {
             | Self::Check
             | Self::Verify(_)
             | Self::Doctor { .. }
+            | Self::Trust(_)
             | Self::Completions { .. } => "warn,rustls_platform_verifier=off",
         }
     }
@@ -259,6 +268,7 @@ impl Command {
             Self::Check => check::run(places),
             Self::Verify(arguments) => verify::run(arguments).await,
             Self::Doctor { relay } => diagnose(relay, places).await,
+            Self::Trust(arguments) => trust::run(&arguments, places),
             Self::Completions { shell } => completions(shell),
         }
     }

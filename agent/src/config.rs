@@ -22,6 +22,7 @@ use protocol::control::{Expose, HeaderEdit, Route, Timeouts};
 use protocol::hostname::HostnamePattern;
 use protocol::id::ServiceName;
 
+pub(crate) use place::is_root;
 pub use place::{default_data_dir, default_file};
 pub use private::{Allow, Connect, LocalAddress, LocalAddressError, Private, PrivateServices};
 pub use reach::Reach;

@@ -13,6 +13,8 @@
 //!    bytes; [`terminate`] ends TLS first, where the relay only forwards it, with certificates that were [`ordered`] and are
 //!    [`kept`] in files.
 //! 6. Between two peers, one with a service and one that may reach it, [`private`] access is encrypted end to end.
+//!    [`local_ca`] signs where that gets a hostname and `https` on this device, [`device`] is what that is called, and [`trust`]
+//!    has its programs believe the CA.
 //! 7. [`foreign`] tames what the relay says before a person reads it; [`board`] keeps what is known of all this for [`status`].
 //!
 //! [`agent`](mod@agent) puts it together; [`cli`] is what a person sees, with [`verify`] and [`doctor`] to look at the
@@ -25,6 +27,7 @@ pub mod board;
 pub mod certificate;
 pub mod cli;
 pub mod config;
+pub mod device;
 pub mod dial;
 pub mod dispatch;
 pub mod doctor;
@@ -35,6 +38,7 @@ pub mod identity;
 #[doc(hidden)]
 pub mod inside;
 pub mod kept;
+pub mod local_ca;
 pub mod offer;
 pub mod ordered;
 pub mod origin;
@@ -46,4 +50,5 @@ pub mod status;
 pub mod terminate;
 #[cfg(test)]
 mod testing;
+mod trust;
 pub mod verify;

@@ -80,18 +80,25 @@ mod tests {
 
     #[test]
     fn golden_bytes_of_version_2() {
-        let visitor = "192.0.2.7:50000".parse().unwrap();
+        let visitor = "192.0.2.7:50000".parse().ok();
         let bytes = header(ProxyProtocol::V2, visitor, "127.0.0.1:3000".parse().ok()).unwrap();
         let mut expected = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".to_vec();
         expected.extend_from_slice(&[192, 0, 2, 7, 127, 0, 0, 1, 0xc3, 0x50, 0x0b, 0xb8]);
         assert_eq!(bytes, expected);
     }
 
+    #[test]
+    fn of_another_peer_no_address_is_told() {
+        let origin = "127.0.0.1:3000".parse().ok();
+        assert_eq!(header(ProxyProtocol::V1, None, origin).unwrap(), b"PROXY UNKNOWN\r\n");
+        assert!(header(ProxyProtocol::V2, None, origin).unwrap().starts_with(b"\r\n\r\n\0\r\nQUIT\n\x20"));
+    }
+
     proptest! {
         #[test]
         fn whoever_reads_it_learns_the_visitor(visitor: SocketAddr, origin: Option<SocketAddr>) {
             for version in [ProxyProtocol::V1, ProxyProtocol::V2] {
-                let bytes = header(version, visitor, origin).unwrap();
+                let bytes = header(version, Some(visitor), origin).unwrap();
                 let (read, length) = ProxyHeader::parse(&bytes, ParseConfig::default()).unwrap();
                 let told = read.proxied_address().unwrap();
                 prop_assert_eq!(length, bytes.len());

@@ -134,7 +134,7 @@ async fn a_visitor_who_brings_tls_along_finds_the_bare_connection_behind_the_hea
     let port = listener.local_addr().unwrap().port();
     for scheme in ["https", "tcp"] {
         let origin = introducing(&format!("{scheme}://127.0.0.1:{port}"), ProxyProtocol::V1);
-        let mut bare = origin.connect_bare(visitor()).await.unwrap();
+        let mut bare = origin.connect_bare(Some(visitor())).await.unwrap();
         let OriginStream::Tcp(tcp) = &mut bare else { panic!("TLS of our own") };
         tcp.write_all(b"\x16\x03\x01").await.unwrap();
         bare.settle();

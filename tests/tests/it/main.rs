@@ -45,6 +45,7 @@ mod strangers;
 mod streaming;
 mod testssl;
 mod tls;
+mod trust;
 mod upgrades;
 mod visitor_certificates;
 mod websocket;
