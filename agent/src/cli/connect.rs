@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use process::shutdown::{self, Ended};
+use process::terminal;
 use protocol::hostname::Hostname;
 use protocol::service::ServiceAddress;
 use tokio::sync::watch;
@@ -95,33 +96,51 @@ pub(super) async fn run(arguments: Arguments, places: &Places) -> Result<ExitCod
     }
 }
 
-/// Prints where each service is to be found, once it is. Ends when none of them is or will be.
+/// Says where each service is to be found, once it is, and of those that are not why. Ends when none of them is or will be.
 async fn tell(mut states: watch::Receiver<Vec<(Door, DoorState)>>, wanted: usize) -> Failure {
-    let mut printed = Vec::new();
+    let mut told: Vec<(Door, DoorState)> = Vec::new();
     loop {
         let now = states.borrow_and_update().clone();
-        for (door, state) in &now {
-            if let DoorState::Open { address, url } = state
-                && !printed.contains(door)
-            {
-                printed.push(door.clone());
-                let place = url.clone().unwrap_or_else(|| address.to_string());
-                if let Err(failure) = print(format_args!("{} is at {place}", door.name())) {
-                    return failure;
-                }
+        let failed = |state: &DoorState| matches!(state, DoorState::Failed { .. });
+        if now.len() == wanted && now.iter().all(|(_, state)| failed(state)) && wanted == 1 {
+            return of_doors(&now);
+        }
+        for (door, state) in now.iter().filter(|known| !told.contains(known)) {
+            if let Err(failure) = tell_one(door, state) {
+                return failure;
             }
         }
-        let failed = |state: &DoorState| matches!(state, DoorState::Failed { .. });
         if now.len() == wanted && now.iter().all(|(_, state)| failed(state)) {
             return of_doors(&now);
         }
+        told = now;
         if states.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
     }
 }
 
-/// The trouble of one door is told with its way out; of several each has been logged.
+fn tell_one(door: &Door, state: &DoorState) -> Result<(), Failure> {
+    let name = door.name();
+    match state {
+        DoorState::Open { address, url } => {
+            let place = url.clone().unwrap_or_else(|| address.to_string());
+            if !address.ip().is_loopback() {
+                terminal::stderr_line(format_args!("warning: whoever reaches `{address}` reaches `{name}`"));
+            }
+            print(format_args!("{name} is at {place}"))?;
+        }
+        DoorState::Waiting { reason } => {
+            terminal::stderr_line(format_args!("waiting for `{name}`: {reason}"))
+        }
+        DoorState::Failed { error, hint } => {
+            terminal::stderr_line(terminal::report(&NotOpen(format!("{name}: {error}")), hint.as_deref()));
+        }
+    }
+    Ok(())
+}
+
+/// The trouble of one door is told with its way out; of several each has been said.
 fn of_doors(doors: &[(Door, DoorState)]) -> Failure {
     match doors {
         [(_, DoorState::Failed { error, hint })] => Failure::new(NotOpen(error.clone()), hint.clone()),

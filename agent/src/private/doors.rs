@@ -238,8 +238,10 @@ impl Doors {
                     true
                 }
             });
+        // Whoever asked for the door alone is told by the command itself.
+        let is_logged = is_news && self.patience == Patience::Endless;
         match state {
-            _ if !is_news => {}
+            _ if !is_logged => {}
             DoorState::Waiting { reason } => tracing::info!(door = name, reason, "waiting"),
             DoorState::Open { address, .. } => {
                 tracing::info!(door = name, %address, "open");
