@@ -20,6 +20,7 @@ use crate::foreign::printable;
 use crate::identity::DataDir;
 use crate::offer::{Offer, Offers};
 use crate::ordered::Ordered;
+use crate::private::direct::{Direct, SetUpError};
 use crate::private::doors::{Door, DoorState, Doors, Patience};
 use crate::private::host::Host;
 use crate::private::operator::Operator;
@@ -39,6 +40,8 @@ pub enum AgentError {
     Kept(#[source] KeepError),
     #[error("cannot set up TLS for visitors")]
     Tls(#[source] rustls::Error),
+    #[error("cannot set up direct paths to other agents")]
+    Direct(#[source] SetUpError),
     #[error("cannot answer local commands")]
     Socket(#[source] BindError),
     #[error("cannot watch the configuration")]
@@ -51,7 +54,7 @@ impl AgentError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Socket(error) => error.hint(),
-            Self::Kept(_) | Self::Tls(_) | Self::Watch(_) => None,
+            Self::Kept(_) | Self::Tls(_) | Self::Direct(_) | Self::Watch(_) => None,
         }
     }
 }
@@ -64,6 +67,8 @@ pub struct Agent {
     ordered: Arc<Ordered>,
     behind: Behind,
     operator: Arc<Operator>,
+    direct: Arc<Direct>,
+    data_dir: DataDir,
     board: Board,
 }
 
@@ -79,10 +84,22 @@ impl Agent {
         let (offer, offers) = watch::channel(Arc::new(offer));
         let (credentials, board) = (Arc::new(credentials), Board::default());
         let peers = Arc::new(Peers::new(credentials.secret.clone(), Pins::new(data_dir.peers())));
-        let host = Host { peers: Arc::clone(&peers), offers: offers.clone(), talks: Talks::default() };
+        let direct = Direct::new(board.clone(), offers.clone()).map_err(AgentError::Direct)?;
+        let direct = Arc::new(direct);
+        let talks = Talks { meeting: Some(Arc::clone(&direct)) };
+        let host = Host { peers: Arc::clone(&peers), offers: offers.clone(), talks };
         let behind = Behind { offers, terminator, host: Arc::new(host) };
-        let operator = Arc::new(Operator { peers, board: board.clone(), direct: None });
-        Ok(Self { credentials, offer, ordered, behind, operator, board })
+        let operator = Operator { peers, board: board.clone(), direct: Some(Arc::clone(&direct)) };
+        Ok(Self {
+            credentials,
+            offer,
+            ordered,
+            behind,
+            operator: Arc::new(operator),
+            direct,
+            data_dir: data_dir.clone(),
+            board,
+        })
     }
 
     /// The way to other peers' services.
@@ -106,7 +123,10 @@ impl Agent {
     /// Keeps the session up until `stop` is cancelled.
     pub async fn keep_up(&self, stop: &CancellationToken) {
         process::open_files::raise_limit();
-        keep_up(self, stop).await;
+        tokio::select! {
+            () = keep_up(self, stop) => {}
+            () = self.direct.run(&self.operator, &self.behind.host) => {}
+        }
     }
 
     /// Keeps the session up, follows changes of the file and answers local commands, until `stop` is cancelled.
@@ -122,7 +142,7 @@ impl Agent {
     ) -> Result<(), AgentError> {
         self.ordered.load().await.map_err(AgentError::Kept)?;
         let watch = Watch::new([file.clone()]).map_err(AgentError::Watch)?;
-        let doors = Doors::new(Arc::clone(&self.operator), Patience::Endless);
+        let doors = Doors::new(Arc::clone(&self.operator), self.data_dir.clone(), Patience::Endless);
         let commands = self.commands(socket, doors.follow(), stop)?;
         notify(&[sd_notify::NotifyState::Ready]);
         let supervised = async {
@@ -151,12 +171,16 @@ impl Agent {
         };
         let (credentials, offers) = (Arc::clone(&self.credentials), self.offer.subscribe());
         let (board, ordered, stop) = (self.board.clone(), Arc::clone(&self.ordered), stop.clone());
-        let operator = Arc::clone(&self.operator);
+        let (operator, direct) = (Arc::clone(&self.operator), Arc::clone(&self.direct));
         Ok(async move {
             let Some(listener) = listener else { return };
             let answer = move |request: Request| {
-                let status =
-                    status::collect(&credentials, &offers, &board, (ordered.status(), &doors.borrow()));
+                let status = status::collect(
+                    &credentials,
+                    &offers,
+                    &board,
+                    (ordered.status(), &doors.borrow(), direct.report()),
+                );
                 let operator = Arc::clone(&operator);
                 async move {
                     match request {

@@ -8,7 +8,7 @@ use protocol::id::PeerName;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
-use crate::dial::STREAMS;
+use crate::dial::{Ground, STREAMS};
 use crate::private::flow::Carrier;
 
 /// The state of the session at one moment.
@@ -38,6 +38,7 @@ pub struct Up {
     pub peer: PeerName,
     pub since: SystemTime,
     pub carrier: Carrier,
+    pub ground: Ground,
     pub places: Arc<Semaphore>,
 }
 

@@ -24,7 +24,7 @@ use protocol::id::ServiceName;
 
 pub(crate) use place::is_root;
 pub use place::{default_data_dir, default_file};
-pub use private::{Allow, Connect, LocalAddress, LocalAddressError, Private, PrivateServices};
+pub use private::{Allow, Connect, DirectConfig, LocalAddress, LocalAddressError, Private, PrivateServices};
 pub use reach::Reach;
 pub use target::{NotRoutable, Target, TargetError};
 pub use validated::{Config, OriginTrust, ProxyProtocol, ServiceConfig};

@@ -4,7 +4,7 @@ pub mod socket;
 pub mod tls;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,8 +60,16 @@ pub enum DialError {
 /// A QUIC connection and the socket under it.
 #[derive(Debug)]
 pub struct Tunnel {
-    endpoint: Endpoint,
+    ground: Ground,
     connection: Connection,
+}
+
+/// A socket, as QUIC uses it and as it is.
+#[derive(Debug, Clone)]
+pub struct Ground {
+    pub(crate) endpoint: Endpoint,
+    /// For packets that are not QUIC's: they open the way through a router for those that are.
+    pub(crate) bare: Arc<UdpSocket>,
 }
 
 impl Tunnel {
@@ -85,7 +93,35 @@ impl Tunnel {
     pub async fn close(self, code: SessionClose) {
         self.connection.close(code.number().into(), b"");
         // Late is fine: the relay would notice by itself.
-        let _ = tokio::time::timeout(FAREWELL, self.endpoint.wait_idle()).await;
+        let _ = tokio::time::timeout(FAREWELL, self.ground.endpoint.wait_idle()).await;
+    }
+
+    /// What it stands on.
+    #[must_use]
+    pub fn ground(&self) -> &Ground {
+        &self.ground
+    }
+}
+
+impl Ground {
+    /// Where the socket is bound to; its port is the one of everything that it sends.
+    pub(crate) fn local_address(&self) -> Option<SocketAddr> {
+        self.endpoint.local_addr().ok()
+    }
+
+    /// Sends a packet that QUIC has nothing to do with.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be sent, or not at once.
+    pub(crate) fn knock(&self, address: SocketAddr, packet: &[u8]) -> io::Result<()> {
+        let is_ipv6 = self.local_address().is_some_and(|own| own.is_ipv6());
+        // A socket of both families knows IPv4 by its IPv6 spelling.
+        let address = match address {
+            SocketAddr::V4(v4) if is_ipv6 => SocketAddr::from((v4.ip().to_ipv6_mapped(), v4.port())),
+            as_it_is => as_it_is,
+        };
+        self.bare.send_to(packet, address).map(drop)
     }
 }
 
@@ -109,7 +145,7 @@ pub async fn connect_to(
     server_name: &str,
     tls: rustls::ClientConfig,
 ) -> Result<Tunnel, DialError> {
-    let endpoint = endpoint()?;
+    let ground = ground()?;
     let quic = QuicClientConfig::try_from(tls).map_err(DialError::Quic)?;
     let mut config = quinn::ClientConfig::new(Arc::new(quic));
     config.transport_config(Arc::new(transport()));
@@ -118,14 +154,14 @@ pub async fn connect_to(
     let mut last = DialError::Resolve(ResolveError::Empty { name: server_name.to_owned() });
     loop {
         if let Some(address) = waiting.next() {
-            attempts.push(attempt(&endpoint, config.clone(), address, server_name));
+            attempts.push(attempt(&ground.endpoint, config.clone(), address, server_name));
         } else if attempts.is_empty() {
             return Err(last);
         }
         // With nothing left to add, the running attempts have all the time that the caller gives.
         let stagger = if waiting.len() == 0 { Duration::MAX } else { STAGGER };
         match tokio::time::timeout(stagger, attempts.next()).await {
-            Ok(Some(Ok(connection))) => return Ok(Tunnel { endpoint: endpoint.clone(), connection }),
+            Ok(Some(Ok(connection))) => return Ok(Tunnel { ground: ground.clone(), connection }),
             Ok(Some(Err(error))) => last = error,
             Ok(None) | Err(_) => {}
         }
@@ -144,13 +180,15 @@ async fn attempt(
 }
 
 /// A socket of its own for every connection: a path that a middlebox has given up is not used again.
-fn endpoint() -> Result<Endpoint, DialError> {
+fn ground() -> Result<Ground, DialError> {
     let (socket, buffers) = socket::bind().map_err(DialError::Socket)?;
     buffers.warn_once();
-    Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(LeanRuntime)).map_err(DialError::Socket)
+    let bare = Arc::new(socket.try_clone().map_err(DialError::Socket)?);
+    let endpoint = Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(LeanRuntime));
+    Ok(Ground { endpoint: endpoint.map_err(DialError::Socket)?, bare })
 }
 
-fn transport() -> TransportConfig {
+pub(crate) fn transport() -> TransportConfig {
     let mut transport = settings();
     transport
         .stream_receive_window(STREAM_WINDOW.into())

@@ -159,7 +159,8 @@ impl Session {
         let (since, peer) = (SystemTime::now(), welcome.peer);
         let (carrier, offers) = (Carrier::new(connection.clone()), &behind.offers);
         behind.host.peers.is_called(peer.clone());
-        board.up(Up { peer, since, carrier: carrier.clone(), places: Arc::clone(&places) });
+        let ground = tunnel.ground().clone();
+        board.up(Up { peer, since, carrier: carrier.clone(), ground, places: Arc::clone(&places) });
         let hearing =
             control::Hearing { offers: offers.clone(), board, peers: &behind.host.peers, carrier: &carrier };
         let dispatch = Dispatch::new(carrier.clone(), behind.clone(), Arc::clone(&places));

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use crate::board::{Board, Phase};
 use crate::offer::Offers;
 use crate::ordered::CertificateStatus;
+use crate::private::direct::PathStatus;
 use crate::private::doors::{Door, DoorState};
 use crate::private::survey::ServiceRow;
 use crate::session::Credentials;
@@ -57,6 +58,9 @@ pub struct Status {
     /// The ways to services of other peers.
     #[serde(default)]
     pub doors: Vec<DoorStatus>,
+    /// Whether peers are reached directly, and why not.
+    #[serde(default)]
+    pub paths: Vec<PathStatus>,
     /// Of hostnames whose TLS ends at this agent.
     #[serde(default)]
     pub certificates: Vec<CertificateStatus>,
@@ -108,7 +112,7 @@ pub fn collect(
     credentials: &Credentials,
     offers: &Offers,
     board: &Board,
-    (certificates, doors): (Vec<CertificateStatus>, &[(Door, DoorState)]),
+    (certificates, doors, paths): (Vec<CertificateStatus>, &[(Door, DoorState)], Vec<PathStatus>),
 ) -> Status {
     let state = board.read();
     let up = match &state.phase {
@@ -143,6 +147,7 @@ pub fn collect(
             })
             .collect(),
         doors: doors.iter().map(DoorStatus::from).collect(),
+        paths,
         certificates,
         streams: up.map_or(0, |up| up.streams()),
         rtt_ms: up.map(|up| up.carrier.connection.rtt().as_secs_f64() * 1000.0),

@@ -78,17 +78,21 @@ pub struct Context<'c> {
     pub host: &'c PeerName,
     /// For what.
     pub purpose: &'c Purpose,
+    /// Keying material of the TLS connection between the two, where it is one between them; else nothing.
+    pub binding: &'c [u8],
 }
 
 impl Context<'_> {
-    /// Every part with its length in front: no two contexts have the same bytes. Names are below 256 bytes.
+    /// Every part with its length in front: no two contexts have the same bytes. Each is below 256 bytes.
     fn prologue(&self) -> Vec<u8> {
         let mut bytes = LABEL.to_vec();
         bytes.push(self.purpose.number());
         let service = self.purpose.service().map_or("", ServiceName::as_str);
-        for part in [self.operator.as_str(), self.host.as_str(), service] {
+        let [operator, host, service] =
+            [self.operator.as_str(), self.host.as_str(), service].map(str::as_bytes);
+        for part in [operator, host, service, self.binding] {
             bytes.push(u8::try_from(part.len()).unwrap_or(u8::MAX));
-            bytes.extend_from_slice(part.as_bytes());
+            bytes.extend_from_slice(part);
         }
         bytes
     }

@@ -4,6 +4,9 @@
 /// The ALPN of sessions, over QUIC and over TLS on TCP.
 pub const ALPN: &[u8] = b"adit/1";
 
+/// The ALPN of connections directly between two agents.
+pub const ALPN_DIRECT: &[u8] = b"adit-direct/1";
+
 /// Mixed into every handshake, so that two ends that speak different protocols never agree on a key.
 pub const PROLOGUE: &[u8] = b"adit/1 session";
 

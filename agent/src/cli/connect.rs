@@ -75,7 +75,7 @@ pub(super) async fn run(arguments: Arguments, places: &Places) -> Result<ExitCod
     let config = config::of_doors(connects, socks5);
     let agent = session_of("connect", config, places)?;
     let patience = if wait { Patience::ForThePeer } else { Patience::None };
-    let doors = Doors::new(Arc::clone(agent.operator()), patience);
+    let doors = Doors::new(Arc::clone(agent.operator()), places.data_dir(), patience);
     let states = doors.follow();
     let wanted = count + usize::from(socks5.is_some());
     let ended = shutdown::run(async |stop| {

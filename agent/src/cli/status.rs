@@ -8,6 +8,7 @@ use process::terminal;
 
 use super::{Failure, Mismatch, Places, print, print_json};
 use crate::ordered::CertificateStatus;
+use crate::private::direct::PathStatus;
 use crate::private::doors::DoorState;
 use crate::status::{Answer, DEADLINE, DoorStatus, Request, SessionState, Status};
 
@@ -69,7 +70,17 @@ fn lines(status: &Status) -> Vec<String> {
         lines.push(format!("service {}: {}", service.name, service.origin));
     }
     lines.extend(status.doors.iter().map(door));
+    lines.extend(status.paths.iter().map(path));
     lines
+}
+
+fn path(path: &PathStatus) -> String {
+    let state = match (path.address, path.rtt_ms, &path.why_not) {
+        (Some(address), Some(rtt), _) => format!("direct, {address}, {rtt:.1} ms away"),
+        (_, _, Some(why)) => format!("relayed: {why}"),
+        (_, _, None) => "relayed".to_owned(),
+    };
+    format!("peer {}: {state}", path.peer)
 }
 
 fn door(door: &DoorStatus) -> String {

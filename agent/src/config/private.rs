@@ -157,6 +157,26 @@ pub(super) fn connects(tables: Vec<Table<'_>>, problems: &Problems) -> Vec<Conne
     connects
 }
 
+/// Whether and how other agents are met directly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DirectConfig {
+    pub enabled: bool,
+    /// Whether the router is asked to let packets in.
+    pub port_mapping: bool,
+}
+
+impl Default for DirectConfig {
+    fn default() -> Self {
+        Self { enabled: true, port_mapping: true }
+    }
+}
+
+pub(super) fn direct(table: Option<Table<'_>>) -> DirectConfig {
+    let Some(mut table) = table else { return DirectConfig::default() };
+    let mut is_on = |key| table.bool(key).is_none_or(|value| value.into_inner());
+    DirectConfig { enabled: is_on("enabled"), port_mapping: is_on("port_mapping") }
+}
+
 pub(super) fn socks5(table: Option<Table<'_>>) -> Option<LocalAddress> {
     table?.required_parsed::<LocalAddress>("listen").map(Spanned::into_inner)
 }
@@ -223,6 +243,8 @@ https = "photos.localhost"
 service = "nas/ssh"
 [socks5]
 listen = 1080
+[direct]
+port_mapping = false
 "#
             .replace("listen = 1080", "listen = \"1080\"")
             .as_str(),
@@ -235,6 +257,7 @@ listen = 1080
         assert_eq!(config.connects()[0].listen.unwrap().to_string(), "127.0.0.1:3000");
         assert_eq!(config.connects()[1].listen, None);
         assert_eq!(config.socks5().unwrap().0, "127.0.0.1:1080".parse().unwrap());
+        assert_eq!(config.direct(), DirectConfig { enabled: true, port_mapping: false });
     }
 
     #[test]

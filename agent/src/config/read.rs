@@ -78,8 +78,9 @@ fn decode(root: &mut Table<'_>, files: ReadFile<'_>) -> Config {
     let private = private::services(root.tables("private"), &names);
     let connects = private::connects(root.tables("connect"), problems);
     let socks5 = private::socks5(root.table("socks5"));
+    let direct = private::direct(root.table("direct"));
     let acme = root.table("acme").map(|mut table| Settings::read(&mut table, &[ChallengeKind::TlsAlpn]));
-    let config = Config { relay, services, expose, private, connects, socks5, acme };
+    let config = Config { relay, services, expose, private, connects, socks5, direct, acme };
     check_size(&config, problems);
     config
 }

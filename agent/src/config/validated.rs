@@ -17,7 +17,7 @@ use protocol::id::ServiceName;
 use protocol::upgrade::{self, UpgradeError};
 use rustls::RootCertStore;
 
-use super::private::{Connect, LocalAddress, Private, PrivateServices};
+use super::private::{Connect, DirectConfig, LocalAddress, Private, PrivateServices};
 use super::reach::Reach;
 use super::target::Target;
 use crate::authority::RelayAddress;
@@ -31,6 +31,7 @@ pub struct Config {
     pub(super) private: PrivateServices,
     pub(super) connects: Vec<Connect>,
     pub(super) socks5: Option<LocalAddress>,
+    pub(super) direct: DirectConfig,
     pub(super) acme: Option<Settings>,
 }
 
@@ -114,6 +115,12 @@ impl Config {
     #[must_use]
     pub fn connects(&self) -> &[Connect] {
         &self.connects
+    }
+
+    /// Whether and how other agents are met directly.
+    #[must_use]
+    pub fn direct(&self) -> DirectConfig {
+        self.direct
     }
 
     /// Where the one door to all of them is.

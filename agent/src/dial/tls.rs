@@ -7,7 +7,8 @@ use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CipherSuite, ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{CipherSuite, ClientConfig, DigitallySignedStruct, Error, ServerConfig, SignatureScheme};
 use rustls_platform_verifier::Verifier;
 
 use crate::certificate::{DangerousAnyCertificate, provider};
@@ -34,6 +35,33 @@ pub fn recording() -> Result<(ClientConfig, Verdict), Error> {
     let verifier =
         Recording { platform, signatures: DangerousAnyCertificate::new(), verdict: verdict.clone() };
     Ok((config(Arc::new(verifier))?, verdict))
+}
+
+/// TLS to another agent, which proves its key on the connection as the relay does.
+///
+/// # Errors
+///
+/// Where the cryptography library lacks TLS 1.3, which the manifest rules out.
+pub fn to_another_agent() -> Result<ClientConfig, Error> {
+    let mut config = config(Arc::new(DangerousAnyCertificate::new()))?;
+    config.alpn_protocols = vec![version::ALPN_DIRECT.to_vec()];
+    Ok(config)
+}
+
+/// TLS for another agent, with a certificate that means nothing.
+///
+/// # Errors
+///
+/// As there, or where no certificate can be made.
+pub fn for_another_agent(certificate: Arc<CertifiedKey>) -> Result<ServerConfig, Error> {
+    let resolver = Arc::new(SingleCertAndKey::from(certificate));
+    let mut config = ServerConfig::builder_with_provider(Arc::new(tunnel_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_no_client_auth()
+        .with_cert_resolver(resolver);
+    config.alpn_protocols = vec![version::ALPN_DIRECT.to_vec()];
+    config.send_tls13_tickets = 0;
+    Ok(config)
 }
 
 fn config(verifier: Arc<dyn ServerCertVerifier>) -> Result<ClientConfig, Error> {

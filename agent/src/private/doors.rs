@@ -1,6 +1,7 @@
 //! Doors on this device to services of other peers: a port for each, as long as the configuration names it.
 
 mod datagrams;
+mod https;
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -25,6 +26,8 @@ use super::operator::{Known, Operator, ReachError};
 use super::socks;
 use super::talk::TalkError;
 use crate::config::{Config, Connect, LocalAddress};
+use crate::identity::DataDir;
+use crate::local_ca::{LocalCa, LocalCaError};
 use crate::offer::Offers;
 use crate::origin::OriginStream;
 
@@ -91,6 +94,8 @@ enum DoorError {
     Listen { address: SocketAddr, source: io::Error },
     #[error("`--https` is for connections, and `{0}` takes datagrams")]
     NoTls(ServiceAddress),
+    #[error("cannot serve `https`")]
+    LocalCa(#[from] LocalCaError),
 }
 
 impl DoorError {
@@ -107,6 +112,7 @@ impl DoorError {
                 ),
                 _ => None,
             },
+            Self::LocalCa(error) => error.hint(),
             Self::Ask { .. } | Self::NoTls(_) => None,
         }
     }
@@ -115,7 +121,7 @@ impl DoorError {
         match self {
             Self::Reach(error) => error.is_temporary(),
             Self::Ask { .. } => true,
-            Self::NoPort(_) | Self::Listen { .. } | Self::NoTls(_) => false,
+            Self::NoPort(_) | Self::Listen { .. } | Self::NoTls(_) | Self::LocalCa(_) => false,
         }
     }
 }
@@ -134,14 +140,15 @@ pub enum Patience {
 #[derive(Debug)]
 pub struct Doors {
     operator: Arc<Operator>,
+    data_dir: DataDir,
     patience: Patience,
     states: watch::Sender<Vec<(Door, DoorState)>>,
 }
 
 impl Doors {
     #[must_use]
-    pub fn new(operator: Arc<Operator>, patience: Patience) -> Arc<Self> {
-        Arc::new(Self { operator, patience, states: watch::Sender::default() })
+    pub fn new(operator: Arc<Operator>, data_dir: DataDir, patience: Patience) -> Arc<Self> {
+        Arc::new(Self { operator, data_dir, patience, states: watch::Sender::default() })
     }
 
     /// How it is with each.
@@ -273,6 +280,9 @@ impl Doors {
         if !known.online {
             return Err(ReachError::Offline(known.name).into());
         }
+        if let Some(direct) = &self.operator.direct {
+            direct.seek(&known);
+        }
         let told = self.operator.peers.told();
         let offer = told.roster.by_name(&known.name).and_then(|peer| peer.offer(&service.service).cloned());
         let carries = offer.map_or(Carries::Tcp, |offer| offer.carries);
@@ -292,12 +302,19 @@ impl Doors {
                 Ok(Opened::Udp(socket, service.clone()))
             }
             Carries::Tcp => {
+                let tls =
+                    connect.https.as_ref().map(|name| LocalCa::open(&self.data_dir)?.server_config(name));
+                let tls = tls.transpose()?;
                 let listener = listen(address).await?;
                 let address = local(&listener, address);
                 let is_http = described.is_some_and(|described| described.http);
-                let url = is_http.then(|| format!("http://{address}"));
+                let url = match &connect.https {
+                    Some(name) if address.port() == 443 => Some(format!("https://{name}/")),
+                    Some(name) => Some(format!("https://{name}:{}/", address.port())),
+                    None => is_http.then(|| format!("http://{address}/")),
+                };
                 self.note(door, DoorState::Open { address, url });
-                Ok(Opened::Tcp(listener, service.clone()))
+                Ok(Opened::Tcp { listener, service: service.clone(), tls })
             }
         }
     }
@@ -333,7 +350,7 @@ fn local(listener: &TcpListener, asked: SocketAddr) -> SocketAddr {
 
 /// A door that is open.
 enum Opened {
-    Tcp(TcpListener, ServiceAddress),
+    Tcp { listener: TcpListener, service: ServiceAddress, tls: Option<Arc<rustls::ServerConfig>> },
     Udp(tokio::net::UdpSocket, ServiceAddress),
     Socks5(TcpListener),
 }
@@ -343,12 +360,18 @@ impl Opened {
     async fn serve(self, operator: &Arc<Operator>, close: CancellationToken) {
         match self {
             Self::Udp(socket, service) => datagrams::serve(operator, socket, service, close).await,
-            Self::Tcp(listener, service) => {
+            Self::Tcp { listener, service, tls } => {
                 let trouble = Arc::new(Trouble::new(service.to_string()));
                 accept(listener, close, |tcp| {
                     let (operator, service, trouble) =
                         (Arc::clone(operator), service.clone(), Arc::clone(&trouble));
-                    async move { trouble.note(pass(&operator, &service, tcp).await) }
+                    let tls = tls.clone();
+                    async move {
+                        trouble.note(match tls {
+                            Some(config) => https::pass(&operator, &service, &config, tcp).await,
+                            None => pass(&operator, &service, tcp).await,
+                        });
+                    }
                 })
                 .await;
             }

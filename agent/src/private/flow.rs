@@ -11,6 +11,7 @@ use quinn::{Connection, ConnectionError, SendDatagramError};
 use tokio::sync::mpsc;
 use transport::urgency::Shares;
 
+use super::direct::InUse;
 use crate::splice::{Ends, Inlet as _};
 
 /// A flow ends in which nothing has moved for this long.
@@ -112,6 +113,7 @@ pub(crate) struct Flow {
     /// None where the connection is encrypted between the two peers itself.
     sealed: Option<Datagrams>,
     ends: Ends,
+    _in_use: Option<InUse>,
 }
 
 impl Flow {
@@ -122,7 +124,21 @@ impl Flow {
         let number = ends.to_relay.number();
         let waiting = Waiting { datagrams, too_large: tell };
         carrier.flows.0.lock().unwrap_or_else(PoisonError::into_inner).insert(number, waiting);
-        Self { carrier: carrier.clone(), number, datagrams: incoming, too_large, sealed: None, ends }
+        Self {
+            carrier: carrier.clone(),
+            number,
+            datagrams: incoming,
+            too_large,
+            sealed: None,
+            ends,
+            _in_use: None,
+        }
+    }
+
+    /// Keeps a direct path looked after for as long as the flow lives.
+    pub(crate) fn keeping(mut self, in_use: InUse) -> Self {
+        self._in_use = Some(in_use);
+        self
     }
 
     /// Both keys are proven.

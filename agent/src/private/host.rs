@@ -79,7 +79,6 @@ pub(crate) enum Way<'w> {
 struct Entered<'e> {
     caller: &'e Caller,
     header: &'e PrivateHeader,
-    carrier: &'e Carrier,
 }
 
 impl Host {
@@ -89,11 +88,11 @@ impl Host {
         let flow = matches!(purpose, Purpose::Udp(_));
         // Boxed: streams of visitors should not keep room for what these need.
         let served = if flow {
-            Box::pin(self.serve_flow(Flow::new(carrier, ends), &header, carrier, way)).await
+            Box::pin(self.serve_flow(Flow::new(carrier, ends), &header, way)).await
         } else {
             match self.prove(&mut ends, &header, way).await {
                 Ok((caller, proven)) => {
-                    let entered = Entered { caller: &caller, header: &header, carrier };
+                    let entered = Entered { caller: &caller, header: &header };
                     Box::pin(self.serve_stream(ends, proven, &entered)).await
                 }
                 Err(error) => {
@@ -121,7 +120,7 @@ impl Host {
         way: Way<'_>,
     ) -> Result<(Caller, Option<protocol::private::Proven>), HostError> {
         let me = self.peers.told().me.ok_or(HostError::Nameless)?;
-        let context = Context { operator: &header.peer, host: &me, purpose: &header.purpose };
+        let context = Context { operator: &header.peer, host: &me, purpose: &header.purpose, binding: &[] };
         let (caller, decision) = match way {
             Way::Direct(caller) if caller.name != header.peer => {
                 return Err(HostError::OtherName(header.peer.clone()));
@@ -136,7 +135,10 @@ impl Host {
         let admitted = self.peers.admit(&caller, &header.purpose, &self.offers).await;
         admitted.map_err(HostError::Refused)?;
         match decision {
-            None => Ok((caller, None)),
+            None => {
+                proof::admit(ends).await.map_err(HostError::Proof)?;
+                Ok((caller, None))
+            }
             Some(decision) => {
                 let proven = proof::answer(ends, decision).await.map_err(HostError::Proof)?;
                 Ok((caller, Some(proven)))
@@ -157,7 +159,7 @@ impl Host {
         entered: &Entered<'_>,
     ) -> Result<(), HostError> {
         let mut stream = match proven {
-            None => PrivateStream::Direct(ends),
+            None => PrivateStream::Direct { ends, _in_use: None },
             Some(proven) => {
                 let records = proven.records().map_err(ProofError::Private).map_err(HostError::Proof)?;
                 PrivateStream::Relayed(Box::new(SealedStream::new(records, ends)))
@@ -167,7 +169,7 @@ impl Host {
         if let Purpose::Talk = purpose {
             let refused = self.peers.until_refused(caller, purpose, self.offers.clone());
             tokio::select! {
-                () = self.talks.answer(stream, entered.carrier, caller, (&self.peers, &self.offers)) => {}
+                () = self.talks.answer(stream, caller, (&self.peers, &self.offers)) => {}
                 _ = refused => {}
             }
             return Ok(());
@@ -220,7 +222,6 @@ impl Host {
         &self,
         mut flow: Flow,
         header: &PrivateHeader,
-        carrier: &Carrier,
         way: Way<'_>,
     ) -> Result<(), HostError> {
         let opened = async {
@@ -239,7 +240,7 @@ impl Host {
         if let Some(proven) = proven {
             flow.seal(proven).map_err(ProofError::Private).map_err(HostError::Proof)?;
         }
-        let entered = Entered { caller: &caller, header, carrier };
+        let entered = Entered { caller: &caller, header };
         self.log_opened(&entered);
         tokio::select! {
             () = exchange(&mut flow, &socket, header.request) => {}

@@ -180,8 +180,8 @@ impl Operator {
         let known = self.find(address, Some(Carries::Tcp)).await?;
         let purpose = Purpose::Tcp(address.service.clone());
         if let Some(direct) = &self.direct {
-            if let Some(ends) = direct.open(&known, &header(&known.me, &purpose)).await {
-                return Ok(PrivateStream::Direct(ends));
+            if let Some((ends, in_use)) = direct.open(&known, &header(&known.me, &purpose)).await {
+                return Ok(PrivateStream::Direct { ends, _in_use: Some(in_use) });
             }
         }
         let sealed = self.open(&known, &purpose, address).await?;
@@ -197,8 +197,8 @@ impl Operator {
         let known = self.find(address, Some(Carries::Udp)).await?;
         let purpose = Purpose::Udp(address.service.clone());
         if let Some(direct) = &self.direct {
-            if let Some(flow) = direct.flow(&known, &header(&known.me, &purpose)).await {
-                return Ok(flow);
+            if let Some((flow, in_use)) = direct.flow(&known, &header(&known.me, &purpose)).await {
+                return Ok(flow.keeping(in_use));
             }
         }
         let carrier = self.carrier(&known).await?;
@@ -237,7 +237,7 @@ impl Operator {
         purpose: &Purpose,
         address: &impl Display,
     ) -> Result<protocol::private::Proven, ReachError> {
-        let context = Context { operator: &known.me, host: &known.name, purpose };
+        let context = Context { operator: &known.me, host: &known.name, purpose, binding: &[] };
         // To the relay the stream is for the host.
         let header = header(&known.name, purpose);
         let proven = proof::begin(ends, &header, &self.peers.secret, &known.key, &context).await;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use protocol::close::StreamReset;
 use protocol::key::{PublicKey, SecretKey};
 use protocol::private::{AwaitDecision, AwaitHost, Context, HEAD, PrivateError, Proven, greeting_length};
@@ -99,6 +100,25 @@ pub(crate) async fn answer(ends: &mut Ends, decision: AwaitDecision) -> Result<P
     let (answer, proven) = decision.accept().map_err(ProofError::Private)?;
     ends.to_relay.write(answer.into()).await.map_err(ProofError::Write)?;
     Ok(proven)
+}
+
+/// Host: lets a stream in on a connection for which both keys are proven.
+///
+/// # Errors
+///
+/// Where the stream is gone.
+pub(crate) async fn admit(ends: &mut Ends) -> Result<(), ProofError> {
+    ends.to_relay.write(Bytes::from_static(&[0; HEAD])).await.map_err(ProofError::Write)
+}
+
+/// Operator: waits until it is.
+///
+/// # Errors
+///
+/// Where it is not.
+pub(crate) async fn admission(ends: &mut Ends) -> Result<(), ProofError> {
+    // A later version may have something to say there.
+    message(&mut ends.from_relay).await.map(drop)
 }
 
 async fn message(from_relay: &mut FromRelay) -> Result<Vec<u8>, ProofError> {

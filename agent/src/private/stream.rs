@@ -4,6 +4,7 @@
 use protocol::close::StreamReset;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::direct::InUse;
 use super::seal::SealedStream;
 use crate::origin::OriginStream;
 use crate::splice::{Ends, SpliceError, both_ways, exchange};
@@ -11,7 +12,11 @@ use crate::splice::{Ends, SpliceError, both_ways, exchange};
 #[derive(Debug)]
 pub(crate) enum PrivateStream {
     Relayed(Box<SealedStream>),
-    Direct(Ends),
+    /// Looked after for as long as this is there, where it is the operator's.
+    Direct {
+        ends: Ends,
+        _in_use: Option<InUse>,
+    },
 }
 
 impl PrivateStream {
@@ -27,7 +32,9 @@ impl PrivateStream {
                 let (mut outlet, mut inlet) = sealed.split();
                 exchange(&mut origin, &mut outlet, &mut inlet).await
             }
-            Self::Direct(ends) => exchange(&mut origin, &mut ends.to_relay, &mut ends.from_relay).await,
+            Self::Direct { ends, .. } => {
+                exchange(&mut origin, &mut ends.to_relay, &mut ends.from_relay).await
+            }
         };
         match &ended {
             Ok(()) => origin.settle(),
@@ -52,7 +59,9 @@ impl PrivateStream {
                 let (mut outlet, mut inlet) = sealed.split();
                 both_ways(reader, writer, &mut outlet, &mut inlet).await
             }
-            Self::Direct(ends) => both_ways(reader, writer, &mut ends.to_relay, &mut ends.from_relay).await,
+            Self::Direct { ends, .. } => {
+                both_ways(reader, writer, &mut ends.to_relay, &mut ends.from_relay).await
+            }
         };
         if let Err(error) = &ended {
             this.reset(error.reset());
@@ -64,7 +73,7 @@ impl PrivateStream {
     pub(crate) fn reset(&mut self, code: StreamReset) {
         match self {
             Self::Relayed(sealed) => sealed.reset(code),
-            Self::Direct(ends) => ends.reset(code),
+            Self::Direct { ends, .. } => ends.reset(code),
         }
     }
 }

@@ -8,7 +8,6 @@ use bytes::Bytes;
 use protocol::private::LARGEST_RECORD;
 use protocol::talk::{Described, Say};
 
-use super::flow::Carrier;
 use super::peers::{Caller, Peers};
 use super::seal::SealedStream;
 use super::stream::PrivateStream;
@@ -93,7 +92,6 @@ impl Talks {
     pub(crate) async fn answer(
         &self,
         stream: PrivateStream,
-        carrier: &Carrier,
         caller: &Caller,
         (peers, offers): (&Peers, &Offers),
     ) {
@@ -104,7 +102,7 @@ impl Talks {
             let answer = match message {
                 Say::Describe => Say::Services { services: described(caller, peers, offers) },
                 Say::Meet { addresses } => match &self.meeting {
-                    Some(direct) => direct.meet_as_host(caller, carrier, &addresses),
+                    Some(direct) => direct.meet_as_host(caller, peers.told().roster.observed, &addresses),
                     None => Say::Apart,
                 },
                 Say::Services { .. } | Say::Apart | Say::Unknown => Say::Unknown,

@@ -75,6 +75,11 @@ impl ToRelay {
         Self { stream, urgency: Urgency::new(shares), open: true }
     }
 
+    /// Everything has been said, and the other half is left alone.
+    pub(crate) fn finish_quietly(&mut self) {
+        self.end();
+    }
+
     /// The number of the stream in its connection.
     pub(crate) fn number(&self) -> u64 {
         self.stream.id().into()

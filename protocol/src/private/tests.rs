@@ -12,13 +12,21 @@ fn name<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
 
 fn start(operator: &str, host: &str, purpose: &Purpose) -> (Vec<u8>, AwaitHost) {
     let (operator, host) = (name(operator), name(host));
-    AwaitHost::start(&key(1), &key(2).public(), &Context { operator: &operator, host: &host, purpose })
-        .unwrap()
+    AwaitHost::start(
+        &key(1),
+        &key(2).public(),
+        &Context { operator: &operator, host: &host, purpose, binding: &[] },
+    )
+    .unwrap()
 }
 
 fn receive(operator: &str, purpose: &Purpose, wire: &[u8]) -> Result<AwaitDecision, PrivateError> {
     let (operator, host) = (name(operator), name("home"));
-    AwaitDecision::receive(&key(2), &Context { operator: &operator, host: &host, purpose }, &wire[HEAD..])
+    AwaitDecision::receive(
+        &key(2),
+        &Context { operator: &operator, host: &host, purpose, binding: &[] },
+        &wire[HEAD..],
+    )
 }
 
 fn ssh() -> Purpose {
@@ -83,6 +91,9 @@ fn nobody_else_and_nothing_else_is_understood() {
     assert!(receive("laptop", &Purpose::Tcp(name("web")), &greeting).is_err(), "another service");
     assert!(receive("laptop", &Purpose::Udp(name("ssh")), &greeting).is_err(), "another kind");
     assert!(receive("laptop", &Purpose::Talk, &greeting).is_err());
+    let (operator, host, purpose) = (name("laptop"), name("home"), ssh());
+    let elsewhere = Context { operator: &operator, host: &host, purpose: &purpose, binding: &[1] };
+    assert!(AwaitDecision::receive(&key(2), &elsewhere, &greeting[HEAD..]).is_err(), "another connection");
     let (elsewhere, _) = start("laptop", "nas", &ssh());
     assert!(receive("laptop", &ssh(), &elsewhere).is_err(), "meant for another host");
 }
@@ -92,7 +103,7 @@ fn another_host_cannot_answer() {
     let (greeting, awaiting) = start("laptop", "home", &ssh());
     let purpose = ssh();
     let (operator, host) = (name("laptop"), name("home"));
-    let context = Context { operator: &operator, host: &host, purpose: &purpose };
+    let context = Context { operator: &operator, host: &host, purpose: &purpose, binding: &[] };
     assert!(AwaitDecision::receive(&key(3), &context, &greeting[HEAD..]).is_err());
     // Nor with an answer of another handshake.
     let (other, _) = start("laptop", "home", &ssh());
@@ -105,10 +116,10 @@ fn the_context_has_one_meaning() {
     let purpose = ssh();
     let (ab, c, a, bc): (PeerName, PeerName, PeerName, PeerName) =
         (name("ab"), name("c"), name("a"), name("bc"));
-    let one = Context { operator: &ab, host: &c, purpose: &purpose }.prologue();
-    let other = Context { operator: &a, host: &bc, purpose: &purpose }.prologue();
+    let one = Context { operator: &ab, host: &c, purpose: &purpose, binding: &[] }.prologue();
+    let other = Context { operator: &a, host: &bc, purpose: &purpose, binding: &[] }.prologue();
     assert_ne!(one, other);
-    let golden = [b"adit/1 private\x01\x02ab\x01c\x03".as_slice(), b"ssh"].concat();
+    let golden = [b"adit/1 private\x01\x02ab\x01c\x03".as_slice(), b"ssh\0"].concat();
     assert_eq!(one, golden);
 }
 
