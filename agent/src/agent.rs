@@ -15,12 +15,21 @@ use tokio_util::sync::CancellationToken;
 
 use crate::board::Board;
 use crate::config;
+use crate::dispatch::Behind;
 use crate::foreign::printable;
+use crate::identity::DataDir;
 use crate::offer::{Offer, Offers};
 use crate::ordered::Ordered;
+use crate::private::doors::{Door, DoorState, Doors, Patience};
+use crate::private::host::Host;
+use crate::private::operator::Operator;
+use crate::private::peers::Peers;
+use crate::private::pins::Pins;
+use crate::private::survey::survey;
+use crate::private::talk::Talks;
 use crate::session::state::{Ending, Reconnection};
 use crate::session::{Credentials, Session, SessionError};
-use crate::status::{self, Request};
+use crate::status::{self, Answer, Request};
 use crate::terminate::Terminator;
 
 /// Why a running agent cannot go on.
@@ -53,22 +62,39 @@ pub struct Agent {
     credentials: Arc<Credentials>,
     offer: watch::Sender<Arc<Offer>>,
     ordered: Arc<Ordered>,
-    terminator: Arc<Terminator>,
+    behind: Behind,
+    operator: Arc<Operator>,
     board: Board,
 }
 
 impl Agent {
-    /// `certificates` is the folder of those that this agent orders.
+    /// `data_dir` has the certificates that this agent orders, and what it knows of other peers.
     ///
     /// # Errors
     ///
     /// Where TLS cannot be set up.
-    pub fn new(credentials: Credentials, offer: Offer, certificates: PathBuf) -> Result<Self, AgentError> {
-        let ordered = Arc::new(Ordered::new(certificates, &credentials.relay));
+    pub fn new(credentials: Credentials, offer: Offer, data_dir: &DataDir) -> Result<Self, AgentError> {
+        let ordered = Arc::new(Ordered::new(data_dir.certificates(), &credentials.relay));
         let terminator = Arc::new(Terminator::new(ordered.resolver()).map_err(AgentError::Tls)?);
-        let (offer, _) = watch::channel(Arc::new(offer));
-        let credentials = Arc::new(credentials);
-        Ok(Self { credentials, offer, ordered, terminator, board: Board::default() })
+        let (offer, offers) = watch::channel(Arc::new(offer));
+        let (credentials, board) = (Arc::new(credentials), Board::default());
+        let peers = Arc::new(Peers::new(credentials.secret.clone(), Pins::new(data_dir.peers())));
+        let host = Host { peers: Arc::clone(&peers), offers: offers.clone(), talks: Talks::default() };
+        let behind = Behind { offers, terminator, host: Arc::new(host) };
+        let operator = Arc::new(Operator { peers, board: board.clone(), direct: None });
+        Ok(Self { credentials, offer, ordered, behind, operator, board })
+    }
+
+    /// The way to other peers' services.
+    #[must_use]
+    pub fn operator(&self) -> &Arc<Operator> {
+        &self.operator
+    }
+
+    /// What is offered at the moment.
+    #[must_use]
+    pub fn offers(&self) -> Offers {
+        self.offer.subscribe()
     }
 
     /// Where its state can be followed.
@@ -80,7 +106,7 @@ impl Agent {
     /// Keeps the session up until `stop` is cancelled.
     pub async fn keep_up(&self, stop: &CancellationToken) {
         process::open_files::raise_limit();
-        keep_up(self, &self.offer.subscribe(), stop).await;
+        keep_up(self, stop).await;
     }
 
     /// Keeps the session up, follows changes of the file and answers local commands, until `stop` is cancelled.
@@ -96,7 +122,8 @@ impl Agent {
     ) -> Result<(), AgentError> {
         self.ordered.load().await.map_err(AgentError::Kept)?;
         let watch = Watch::new([file.clone()]).map_err(AgentError::Watch)?;
-        let commands = self.commands(socket, stop)?;
+        let doors = Doors::new(Arc::clone(&self.operator), Patience::Endless);
+        let commands = self.commands(socket, doors.follow(), stop)?;
         notify(&[sd_notify::NotifyState::Ready]);
         let supervised = async {
             tokio::join!(self.keep_up(stop), commands);
@@ -105,6 +132,7 @@ impl Agent {
             () = supervised => {}
             () = self.follow(watch, &file) => {}
             () = self.ordered.run(self.offer.subscribe(), &self.board) => {}
+            never = doors.run(self.offers()) => match never {},
         }
         Ok(())
     }
@@ -113,6 +141,7 @@ impl Agent {
     fn commands(
         &self,
         socket: &Path,
+        doors: watch::Receiver<Vec<(Door, DoorState)>>,
         stop: &CancellationToken,
     ) -> Result<impl Future<Output = ()> + use<>, AgentError> {
         let listener = match Listener::bind(socket) {
@@ -122,13 +151,19 @@ impl Agent {
         };
         let (credentials, offers) = (Arc::clone(&self.credentials), self.offer.subscribe());
         let (board, ordered, stop) = (self.board.clone(), Arc::clone(&self.ordered), stop.clone());
+        let operator = Arc::clone(&self.operator);
         Ok(async move {
             let Some(listener) = listener else { return };
             let answer = move |request: Request| {
-                let answer = match request {
-                    Request::Status => status::collect(&credentials, &offers, &board, ordered.status()),
-                };
-                async { answer }
+                let status =
+                    status::collect(&credentials, &offers, &board, (ordered.status(), &doors.borrow()));
+                let operator = Arc::clone(&operator);
+                async move {
+                    match request {
+                        Request::Status => Answer::Status(Box::new(status)),
+                        Request::Services => services(&operator).await,
+                    }
+                }
             };
             listener.serve(stop, answer).await;
         })
@@ -173,9 +208,16 @@ impl Agent {
     }
 }
 
+async fn services(operator: &Operator) -> Answer {
+    match survey(operator).await {
+        Ok(services) => Answer::Services { services },
+        Err(error) => Answer::Failed { error: terminal::chain(&error), hint: error.hint() },
+    }
+}
+
 /// Session after session. Never gives up.
-async fn keep_up(agent: &Agent, offers: &Offers, stop: &CancellationToken) {
-    let Agent { credentials, terminator, board, .. } = agent;
+async fn keep_up(agent: &Agent, stop: &CancellationToken) {
+    let Agent { credentials, behind, board, .. } = agent;
     let mut reconnection = Reconnection::default();
     while !stop.is_cancelled() {
         board.connecting();
@@ -188,7 +230,7 @@ async fn keep_up(agent: &Agent, offers: &Offers, stop: &CancellationToken) {
             Ok(session) => {
                 on_up(credentials, &session);
                 let began = Instant::now();
-                let Some(error) = session.run(offers, terminator, board, stop).await else { return };
+                let Some(error) = session.run(behind, board, stop).await else { return };
                 (error, Some(began.elapsed()))
             }
         };

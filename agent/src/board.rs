@@ -5,11 +5,11 @@ use std::time::{Duration, SystemTime};
 
 use protocol::control::HostnameState;
 use protocol::id::PeerName;
-use quinn::Connection;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::dial::STREAMS;
+use crate::private::flow::Carrier;
 
 /// The state of the session at one moment.
 #[derive(Debug, Clone, Default)]
@@ -37,7 +37,7 @@ pub enum Phase {
 pub struct Up {
     pub peer: PeerName,
     pub since: SystemTime,
-    pub connection: Connection,
+    pub carrier: Carrier,
     pub places: Arc<Semaphore>,
 }
 

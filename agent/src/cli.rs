@@ -1,11 +1,15 @@
 //! The command line: what can be asked for, and one way to fail.
 
 mod check;
+mod connect;
 mod enroll;
 mod expose;
+mod peer;
 mod run;
+mod services;
 mod status;
 mod token;
+mod trust;
 mod verify;
 
 use std::error::Error;
@@ -24,6 +28,7 @@ use crate::config::{self, ConfigError};
 use crate::doctor;
 use crate::enroll::EnrollError;
 use crate::identity::{DataDir, IdentityError};
+use crate::local_ca::LocalCaError;
 use crate::origin::PrepareError;
 
 /// Adit's agent: makes services of this machine reachable through a relay, with no port open here.
@@ -71,6 +76,19 @@ enum Command {
     Run,
     /// Expose a hostname from the command line, until Ctrl-C.
     Expose(expose::Arguments),
+    /// Reach private services of other peers, end to end encrypted, until Ctrl-C.
+    ///
+    /// Prints where each is to be found on this device.
+    Connect(connect::Arguments),
+    /// List the private services that this device may reach, and how each peer is reached.
+    Services {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// See and verify the keys of other peers.
+    #[command(subcommand)]
+    Peer(peer::Command),
     /// Say what the running agent is doing. Exits 0 with a session up, 1 with none, 2 when no agent runs.
     Status {
         /// Print JSON.
@@ -87,6 +105,11 @@ enum Command {
         #[arg(long, value_name = "HOST[:PORT]")]
         relay: Option<RelayAddress>,
     },
+    /// Have this device trust its local CA, for services that get a hostname and `https` here.
+    ///
+    /// The CA is made when the first name is given, and is good for the given names alone. Its certificate is put where the
+    /// system and the browsers look; run this again after a browser was installed.
+    Trust(trust::Arguments),
     /// Print a completion script for a shell.
     Completions { shell: clap_complete::Shell },
 }
@@ -125,7 +148,7 @@ macro_rules! failures {
     };
 }
 
-failures!(AgentError, CallError, ConfigError, EnrollError, IdentityError, PrepareError);
+failures!(AgentError, CallError, ConfigError, EnrollError, IdentityError, LocalCaError, PrepareError);
 
 /// What of a command is an output, not an error of its own.
 #[derive(Debug, thiserror::Error)]
@@ -135,6 +158,26 @@ struct PrintError(#[source] io::Error);
 fn print(line: impl std::fmt::Display) -> Result<(), Failure> {
     terminal::stdout_line(line).map_err(|error| Failure::new(PrintError(error), None))
 }
+
+/// The answer cannot be written as JSON.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer cannot be written as JSON")]
+struct EncodeError(#[source] serde_json::Error);
+
+fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value);
+    print(text.map_err(|error| Failure::new(EncodeError(error), None))?)
+}
+
+/// What the running agent says of its trouble.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Told(String);
+
+/// The agent that runs is of another version.
+#[derive(Debug, thiserror::Error)]
+#[error("the running agent gave an answer that belongs to another command; it may be of another version")]
+struct Mismatch;
 
 /// The outcome of looking at the arguments.
 #[derive(Debug)]
@@ -169,10 +212,14 @@ impl Cli {
             Command::Enroll(arguments) => arguments.hide_token(),
             Command::Run
             | Command::Expose(_)
+            | Command::Connect(_)
+            | Command::Services { .. }
+            | Command::Peer(_)
             | Command::Status { .. }
             | Command::Check
             | Command::Verify(_)
             | Command::Doctor { .. }
+            | Command::Trust(_)
             | Command::Completions { .. } => Ok(()),
         }
     }
@@ -197,10 +244,14 @@ impl Command {
         match self {
             Self::Run | Self::Expose(_) => "info,rustls_platform_verifier=off",
             Self::Enroll(_)
+            | Self::Connect(_)
+            | Self::Services { .. }
+            | Self::Peer(_)
             | Self::Status { .. }
             | Self::Check
             | Self::Verify(_)
             | Self::Doctor { .. }
+            | Self::Trust(_)
             | Self::Completions { .. } => "warn,rustls_platform_verifier=off",
         }
     }
@@ -210,10 +261,14 @@ impl Command {
             Self::Enroll(arguments) => enroll::run(arguments, places).await,
             Self::Run => run::run(places).await,
             Self::Expose(arguments) => expose::run(arguments, places).await,
+            Self::Connect(arguments) => connect::run(arguments, places).await,
+            Self::Services { json } => services::run(json, places).await,
+            Self::Peer(command) => peer::run(command, places).await,
             Self::Status { json } => status::run(json, places).await,
             Self::Check => check::run(places),
             Self::Verify(arguments) => verify::run(arguments).await,
             Self::Doctor { relay } => diagnose(relay, places).await,
+            Self::Trust(arguments) => trust::run(&arguments, places),
             Self::Completions { shell } => completions(shell),
         }
     }

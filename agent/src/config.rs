@@ -1,8 +1,9 @@
-//! `agent.toml`: where it is, what it says, and what `agent expose` says in its place.
+//! `agent.toml`: where it is, what it says, and what `agent expose` and `agent connect` say in its place.
 
 mod expose;
 mod hsts;
 mod place;
+mod private;
 mod reach;
 pub(crate) mod read;
 mod sealed;
@@ -21,10 +22,12 @@ use protocol::control::{Expose, HeaderEdit, Route, Timeouts};
 use protocol::hostname::HostnamePattern;
 use protocol::id::ServiceName;
 
+pub(crate) use place::is_root;
 pub use place::{default_data_dir, default_file};
+pub use private::{Allow, Connect, LocalAddress, LocalAddressError, Private, PrivateServices};
 pub use reach::Reach;
 pub use target::{NotRoutable, Target, TargetError};
-pub use validated::{Allow, Config, OriginTrust, Private, ProxyProtocol, ServiceConfig};
+pub use validated::{Config, OriginTrust, ProxyProtocol, ServiceConfig};
 
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +72,12 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
     let files = |file: &Path| fs::read(folder.join(file));
     let config = read::read(&path.display().to_string(), &text, &files).map_err(ConfigError::Rejected)?;
     Ok(config.below(folder))
+}
+
+/// Doors to services of other peers, as said on the command line.
+#[must_use]
+pub fn of_doors(connects: Vec<Connect>, socks5: Option<LocalAddress>) -> Config {
+    Config { connects, socks5, ..Config::default() }
 }
 
 /// What one hostname leads to, as said on the command line.

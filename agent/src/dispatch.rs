@@ -6,14 +6,15 @@ use std::time::Duration;
 use protocol::close::StreamReset;
 use protocol::control::TlsEnd;
 use protocol::id::{RequestId, ServiceName};
-use protocol::stream::{self, HeaderError, StreamHeader};
-use quinn::{Connection, ConnectionError, RecvStream, SendStream};
+use protocol::stream::{self, Header, HeaderError, StreamHeader};
+use quinn::{ConnectionError, RecvStream, SendStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
-use transport::urgency::Shares;
 
 use crate::offer::Offers;
 use crate::origin::{Origin, OriginError};
+use crate::private::flow::Carrier;
+use crate::private::host::{Host, Way};
 use crate::splice::{Ends, FromRelay, SpliceError, splice};
 use crate::terminate::Terminator;
 
@@ -22,7 +23,7 @@ const HEADER_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Why a stream led nowhere.
 #[derive(Debug, thiserror::Error)]
-enum StreamError {
+pub(crate) enum StreamError {
     #[error("the stream's header did not come in time")]
     HeaderTimedOut,
     #[error("the stream broke inside its header")]
@@ -52,27 +53,29 @@ impl StreamError {
     }
 }
 
+/// What streams lead to.
+#[derive(Debug, Clone)]
+pub struct Behind {
+    pub offers: Offers,
+    /// Ends the TLS of visitors.
+    pub terminator: Arc<Terminator>,
+    /// Lets other peers in.
+    pub host: Arc<Host>,
+}
+
 /// Accepts the streams of one session and owns their tasks: none outlives [`Dispatch::run`].
 #[derive(Debug)]
 pub struct Dispatch {
-    connection: Connection,
-    offers: Offers,
-    terminator: Arc<Terminator>,
+    carrier: Carrier,
+    behind: Behind,
     places: Arc<Semaphore>,
-    /// What the streams have written, urgent and not.
-    shares: Arc<Shares>,
 }
 
 impl Dispatch {
     /// `places` bounds how many streams are open at once.
     #[must_use]
-    pub fn new(
-        connection: Connection,
-        offers: Offers,
-        terminator: Arc<Terminator>,
-        places: Arc<Semaphore>,
-    ) -> Self {
-        Self { connection, offers, terminator, places, shares: Arc::default() }
+    pub fn new(carrier: Carrier, behind: Behind, places: Arc<Semaphore>) -> Self {
+        Self { carrier, behind, places }
     }
 
     /// Serves streams until the connection ends.
@@ -80,20 +83,21 @@ impl Dispatch {
         let mut running = JoinSet::new();
         loop {
             tokio::select! {
-                accepted = self.connection.accept_bi() => match accepted {
+                accepted = self.carrier.connection.accept_bi() => match accepted {
                     Ok((send, recv)) => self.on_stream(send, recv, &mut running),
                     Err(error) => return error,
                 },
+                error = self.carrier.run() => return error,
                 Some(ended) = running.join_next() => on_end(ended),
             }
         }
     }
 
     fn on_stream(&self, send: SendStream, recv: RecvStream, running: &mut JoinSet<()>) {
-        let mut ends = Ends::new(send, recv, Arc::clone(&self.shares));
+        let mut ends = Ends::new(send, recv, Arc::clone(&self.carrier.shares));
         match Arc::clone(&self.places).try_acquire_owned() {
             Ok(place) => {
-                running.spawn(serve(ends, self.offers.clone(), Arc::clone(&self.terminator), place));
+                running.spawn(serve(ends, self.behind.clone(), self.carrier.clone(), place));
             }
             Err(_) => ends.reset(StreamReset::Busy),
         }
@@ -107,25 +111,30 @@ fn on_end(ended: Result<(), JoinError>) {
     }
 }
 
-async fn serve(mut ends: Ends, offers: Offers, terminator: Arc<Terminator>, _place: OwnedSemaphorePermit) {
-    match admit(&mut ends.from_relay, &offers).await {
+async fn serve(mut ends: Ends, behind: Behind, carrier: Carrier, _place: OwnedSemaphorePermit) {
+    let header = tokio::time::timeout(HEADER_DEADLINE, read_header(&mut ends.from_relay)).await;
+    match header.unwrap_or(Err(StreamError::HeaderTimedOut)) {
         Err(error) => refuse(&error, |code| ends.reset(code)),
-        Ok((header, origin)) => match header.sealed {
-            None | Some(TlsEnd::Origin) => pass_on(ends, &header, &origin).await,
-            // Apart, as it is large, and other streams would keep the room for it as well.
-            Some(TlsEnd::Agent) => Box::pin(end_tls(ends, &header, &origin, &terminator)).await,
+        Ok(Header::Visitor(header)) => serve_visitor(ends, &header, &behind).await,
+        // Apart, as it is large, and other streams would keep the room for it as well.
+        Ok(Header::Private(header)) => {
+            Box::pin(behind.host.serve(ends, header, &carrier, Way::Relayed)).await;
+        }
+    }
+}
+
+async fn serve_visitor(mut ends: Ends, header: &StreamHeader, behind: &Behind) {
+    match admit(header, &behind.offers) {
+        Err(error) => refuse(&error, |code| ends.reset(code)),
+        Ok(origin) => match header.sealed {
+            None | Some(TlsEnd::Origin) => pass_on(ends, header, &origin).await,
+            Some(TlsEnd::Agent) => Box::pin(end_tls(ends, header, &origin, &behind.terminator)).await,
         },
     }
 }
 
-/// Reads what the stream is for, and lets it through where the configuration in force leads such streams to that service.
-async fn admit(
-    from_relay: &mut FromRelay,
-    offers: &Offers,
-) -> Result<(StreamHeader, Arc<Origin>), StreamError> {
-    let header = tokio::time::timeout(HEADER_DEADLINE, read_header(from_relay))
-        .await
-        .unwrap_or(Err(StreamError::HeaderTimedOut))?;
+/// Lets a stream through where the configuration in force leads such streams to that service.
+fn admit(header: &StreamHeader, offers: &Offers) -> Result<Arc<Origin>, StreamError> {
     let (request, service, sealed) = (header.request, header.service.clone(), header.sealed);
     // The allow-list: what is not in the configuration in force is not there, whatever the relay asks for.
     let origin = offers.borrow().origins().find(&service);
@@ -138,14 +147,14 @@ async fn admit(
     if origin.is_per_visitor() && !header.alone && sealed.is_none() {
         return Err(StreamError::Shared { request, service });
     }
-    Ok((header, origin))
+    Ok(origin)
 }
 
 /// The origin speaks what the relay or, where it is sealed, the visitor speaks.
 async fn pass_on(mut ends: Ends, header: &StreamHeader, origin: &Origin) {
     let connected = match header.sealed {
-        None => origin.connect(header.visitor).await,
-        Some(_) => origin.connect_bare(header.visitor).await,
+        None => origin.connect(Some(header.visitor)).await,
+        Some(_) => origin.connect_bare(Some(header.visitor)).await,
     };
     match connected {
         Ok(connected) => {
@@ -170,7 +179,7 @@ async fn end_tls(ends: Ends, header: &StreamHeader, origin: &Origin, terminator:
             return tracing::debug!(%request, %service, %visitor, error, "no TLS with the visitor");
         }
     };
-    match origin.connect(*visitor).await {
+    match origin.connect(Some(*visitor)).await {
         Ok(connected) => {
             opened(header);
             ended(header, accepted.splice(connected).await);
@@ -200,7 +209,8 @@ fn ended(header: &StreamHeader, ended: Result<(), SpliceError>) {
             | SpliceError::Stopped
             | SpliceError::Session
             | SpliceError::Tls(_)
-            | SpliceError::Truncated),
+            | SpliceError::Truncated
+            | SpliceError::Private(_)),
         ) => {
             let error = process::terminal::chain(&error);
             tracing::debug!(%request, %service, error, "stream broken off");
@@ -217,13 +227,13 @@ fn ends_at(sealed: Option<TlsEnd>) -> &'static str {
     }
 }
 
-async fn read_header(from_relay: &mut FromRelay) -> Result<StreamHeader, StreamError> {
+pub(crate) async fn read_header(from_relay: &mut FromRelay) -> Result<Header, StreamError> {
     let mut head = [0; stream::HEAD];
     from_relay.read_exact(&mut head).await.map_err(StreamError::HeaderBroke)?;
-    let length = stream::decode_head(head).map_err(StreamError::Header)?;
+    let (kind, length) = stream::decode_head(head).map_err(StreamError::Header)?;
     let mut fields = vec![0; length];
     from_relay.read_exact(&mut fields).await.map_err(StreamError::HeaderBroke)?;
-    StreamHeader::decode_fields(&fields).map_err(StreamError::Header)
+    Header::decode_fields(kind, &fields).map_err(StreamError::Header)
 }
 
 fn refuse(error: &StreamError, reset: impl FnOnce(StreamReset)) {

@@ -102,6 +102,18 @@ impl DataDir {
         self.0.join("certificates")
     }
 
+    /// The keys of other peers.
+    #[must_use]
+    pub fn peers(&self) -> PathBuf {
+        self.0.join("peers.json")
+    }
+
+    /// The folder of the CA that signs for services on this device.
+    #[must_use]
+    pub fn local_ca(&self) -> PathBuf {
+        self.0.join("local-ca")
+    }
+
     /// Where `agent status` asks.
     #[must_use]
     pub fn socket(&self) -> PathBuf {

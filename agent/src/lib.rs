@@ -12,7 +12,10 @@
 //! 5. [`dispatch`] takes each stream of the relay to the [`origin`] of the service it names, and [`splice`] moves the
 //!    bytes; [`terminate`] ends TLS first, where the relay only forwards it, with certificates that were [`ordered`] and are
 //!    [`kept`] in files.
-//! 6. [`foreign`] tames what the relay says before a person reads it; [`board`] keeps what is known of all this for [`status`].
+//! 6. Between two peers, one with a service and one that may reach it, [`private`] access is encrypted end to end.
+//!    [`local_ca`] signs where that gets a hostname and `https` on this device, [`device`] is what that is called, and [`trust`]
+//!    has its programs believe the CA.
+//! 7. [`foreign`] tames what the relay says before a person reads it; [`board`] keeps what is known of all this for [`status`].
 //!
 //! [`agent`](mod@agent) puts it together; [`cli`] is what a person sees, with [`verify`] and [`doctor`] to look at the
 //! result from outside.
@@ -24,6 +27,7 @@ pub mod board;
 pub mod certificate;
 pub mod cli;
 pub mod config;
+pub mod device;
 pub mod dial;
 pub mod dispatch;
 pub mod doctor;
@@ -34,9 +38,11 @@ pub mod identity;
 #[doc(hidden)]
 pub mod inside;
 pub mod kept;
+pub mod local_ca;
 pub mod offer;
 pub mod ordered;
 pub mod origin;
+pub mod private;
 pub mod resolve;
 pub mod session;
 pub mod splice;
@@ -44,4 +50,5 @@ pub mod status;
 pub mod terminate;
 #[cfg(test)]
 mod testing;
+mod trust;
 pub mod verify;

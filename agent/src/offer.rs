@@ -67,6 +67,6 @@ impl Offer {
     /// What the relay is told when this agent stops: nothing is offered any longer.
     #[must_use]
     pub fn withdrawn(&self) -> Register {
-        Register { revision: self.revision + 1, services: Vec::new(), expose: Vec::new() }
+        Register { revision: self.revision + 1, ..Register::default() }
     }
 }

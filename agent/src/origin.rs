@@ -5,7 +5,7 @@ mod tls;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,9 +15,9 @@ use protocol::id::ServiceName;
 use rustls::pki_types::{InvalidDnsNameError, ServerName};
 use socket2::SockRef;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
+use tokio::net::{TcpStream, UdpSocket};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -122,7 +122,7 @@ impl Origin {
                     .map_err(|source| PrepareError::Name { service: name.clone(), host, source })?;
                 Some((connector, server_name))
             }
-            Target::Http(_) | Target::H2c(_) | Target::Tcp(_) | Target::Unix(_) => None,
+            Target::Http(_) | Target::H2c(_) | Target::Tcp(_) | Target::Udp(_) | Target::Unix(_) => None,
         };
         Ok(Self { target, tls, proxy_protocol: service.proxy_protocol(), reach })
     }
@@ -144,12 +144,13 @@ impl Origin {
         &self.reach
     }
 
-    /// Connects, within one deadline over everything, and tells the origin the visitor where it wants to know.
+    /// Connects, within one deadline over everything, and tells the origin the visitor where it wants to know; none where
+    /// it is for another peer.
     ///
     /// # Errors
     ///
     /// Where the origin's name does not resolve, nothing answers there, or TLS fails.
-    pub async fn connect(&self, visitor: SocketAddr) -> Result<OriginStream, OriginError> {
+    pub async fn connect(&self, visitor: Option<SocketAddr>) -> Result<OriginStream, OriginError> {
         self.in_time(async {
             let connected = self.dial(visitor).await?;
             self.begin_tls(connected).await
@@ -162,7 +163,7 @@ impl Origin {
     /// # Errors
     ///
     /// Where the origin's name does not resolve, or nothing answers there.
-    pub async fn connect_bare(&self, visitor: SocketAddr) -> Result<OriginStream, OriginError> {
+    pub async fn connect_bare(&self, visitor: Option<SocketAddr>) -> Result<OriginStream, OriginError> {
         self.in_time(self.dial(visitor)).await
     }
 
@@ -174,13 +175,17 @@ impl Origin {
         connected.unwrap_or_else(|_| Err(OriginError::TimedOut { target: self.target.to_string() }))
     }
 
-    async fn dial(&self, visitor: SocketAddr) -> Result<OriginStream, OriginError> {
+    async fn dial(&self, visitor: Option<SocketAddr>) -> Result<OriginStream, OriginError> {
         let authority = match &self.target {
             Target::Unix(path) => return self.unix(path, visitor).await,
             Target::Http(authority)
             | Target::Https(authority)
             | Target::H2c(authority)
             | Target::Tcp(authority) => authority,
+            Target::Udp(_) => {
+                let source = io::ErrorKind::Unsupported.into();
+                return Err(OriginError::Connect { target: self.target.to_string(), source });
+            }
         };
         let mut tcp = self.tcp(authority).await?;
         let address = tcp.peer_addr().ok();
@@ -199,14 +204,31 @@ impl Origin {
         }
     }
 
-    async fn tcp(&self, authority: &Authority) -> Result<TcpStream, OriginError> {
-        let addresses = match authority.host() {
-            Host::Address(address) => vec![SocketAddr::new(*address, authority.port())],
-            Host::Name(name) => tokio::net::lookup_host((name.as_ref(), authority.port()))
-                .await
-                .map_err(|source| OriginError::Resolve { name: name.to_string(), source })?
-                .collect(),
+    /// A socket of its own for one flow of datagrams.
+    ///
+    /// # Errors
+    ///
+    /// Where the origin takes no datagrams, or its name does not resolve.
+    pub async fn datagrams(&self) -> Result<UdpSocket, OriginError> {
+        let failed = |source| OriginError::Connect { target: self.target.to_string(), source };
+        let Target::Udp(authority) = &self.target else {
+            return Err(failed(io::ErrorKind::Unsupported.into()));
         };
+        let opening = async {
+            let addresses = resolve(authority).await?;
+            let address = addresses.first().copied().ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
+            let any: IpAddr =
+                if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+            let socket = UdpSocket::bind((any, 0)).await.map_err(failed)?;
+            socket.connect(address).await.map_err(failed)?;
+            Ok(socket)
+        };
+        let opened = tokio::time::timeout(DEADLINE, opening).await;
+        opened.unwrap_or_else(|_| Err(OriginError::TimedOut { target: self.target.to_string() }))
+    }
+
+    async fn tcp(&self, authority: &Authority) -> Result<TcpStream, OriginError> {
+        let addresses = resolve(authority).await?;
         let failed = |source| OriginError::Connect { target: self.target.to_string(), source };
         // One address after the other, in the order of the system.
         let tcp = TcpStream::connect(addresses.as_slice()).await.map_err(failed)?;
@@ -220,7 +242,7 @@ impl Origin {
     async fn introduce(
         &self,
         stream: &mut (impl AsyncWrite + Unpin),
-        visitor: SocketAddr,
+        visitor: Option<SocketAddr>,
         origin: Option<SocketAddr>,
     ) -> Result<(), OriginError> {
         let Some(version) = self.proxy_protocol else { return Ok(()) };
@@ -230,7 +252,7 @@ impl Origin {
     }
 
     #[cfg(unix)]
-    async fn unix(&self, path: &Path, visitor: SocketAddr) -> Result<OriginStream, OriginError> {
+    async fn unix(&self, path: &Path, visitor: Option<SocketAddr>) -> Result<OriginStream, OriginError> {
         let failed = |source| OriginError::Connect { target: self.target.to_string(), source };
         let mut stream = UnixStream::connect(path).await.map_err(failed)?;
         self.introduce(&mut stream, visitor, None).await?;
@@ -239,9 +261,19 @@ impl Origin {
 
     #[cfg(not(unix))]
     #[expect(clippy::unused_async, reason = "the same signature as where there are such sockets")]
-    async fn unix(&self, _path: &Path, _visitor: SocketAddr) -> Result<OriginStream, OriginError> {
+    async fn unix(&self, _path: &Path, _visitor: Option<SocketAddr>) -> Result<OriginStream, OriginError> {
         let source = io::ErrorKind::Unsupported.into();
         Err(OriginError::Connect { target: self.target.to_string(), source })
+    }
+}
+
+async fn resolve(authority: &Authority) -> Result<Vec<SocketAddr>, OriginError> {
+    match authority.host() {
+        Host::Address(address) => Ok(vec![SocketAddr::new(*address, authority.port())]),
+        Host::Name(name) => tokio::net::lookup_host((name.as_ref(), authority.port()))
+            .await
+            .map(Iterator::collect)
+            .map_err(|source| OriginError::Resolve { name: name.to_string(), source }),
     }
 }
 

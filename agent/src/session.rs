@@ -21,9 +21,8 @@ use state::Ending;
 use crate::authority::RelayAddress;
 use crate::board::{Board, Up};
 use crate::dial::{self, DialError, STREAMS, Tunnel};
-use crate::dispatch::Dispatch;
-use crate::offer::Offers;
-use crate::terminate::Terminator;
+use crate::dispatch::{Behind, Dispatch};
+use crate::private::flow::Carrier;
 
 /// How long streams may go on when the agent stops.
 const GRACE: Duration = Duration::from_secs(10);
@@ -153,24 +152,21 @@ impl Session {
     }
 
     /// Serves until the session ends or `stop` is cancelled: nothing in that case.
-    pub async fn run(
-        self,
-        offers: &Offers,
-        terminator: &Arc<Terminator>,
-        board: &Board,
-        stop: &CancellationToken,
-    ) -> Option<SessionError> {
+    pub async fn run(self, behind: &Behind, board: &Board, stop: &CancellationToken) -> Option<SessionError> {
         let Self { tunnel, send, recv, welcome } = self;
         let connection = tunnel.connection().clone();
         let places = Arc::new(Semaphore::new(STREAMS as usize));
         let (since, peer) = (SystemTime::now(), welcome.peer);
-        board.up(Up { peer, since, connection: connection.clone(), places: Arc::clone(&places) });
-        let (offered, terminator) = (offers.clone(), Arc::clone(terminator));
-        let dispatch = Dispatch::new(connection.clone(), offered, terminator, Arc::clone(&places));
+        let (carrier, offers) = (Carrier::new(connection.clone()), &behind.offers);
+        behind.host.peers.is_called(peer.clone());
+        board.up(Up { peer, since, carrier: carrier.clone(), places: Arc::clone(&places) });
+        let hearing =
+            control::Hearing { offers: offers.clone(), board, peers: &behind.host.peers, carrier: &carrier };
+        let dispatch = Dispatch::new(carrier.clone(), behind.clone(), Arc::clone(&places));
         let error = tokio::select! {
             error = connection.closed() => Some(SessionError::of_connection(error)),
             error = control::announce(send, offers.clone(), stop.clone()) => Some(error),
-            error = control::hear(recv, offers.clone(), board) => Some(error),
+            error = hearing.run(recv) => Some(error),
             error = dispatch.run() => Some(SessionError::of_connection(error)),
             () = drained(stop, &places, &connection) => None,
         };

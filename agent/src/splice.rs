@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use protocol::close::StreamReset;
+use protocol::private::PrivateError;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::time::Instant;
 use tokio_util::io::poll_read_buf;
@@ -45,8 +46,10 @@ pub enum SpliceError {
     Session,
     #[error("the visitor's TLS broke")]
     Tls(#[source] io::Error),
-    #[error("the visitor's TLS was cut off")]
+    #[error("what the other side said was cut off")]
     Truncated,
+    #[error("what the other peer said cannot be believed")]
+    Private(#[source] PrivateError),
 }
 
 impl SpliceError {
@@ -54,6 +57,7 @@ impl SpliceError {
     pub(crate) fn reset(&self) -> StreamReset {
         match self {
             Self::Origin(_) => StreamReset::OriginBroke,
+            Self::Private(_) => StreamReset::Unproven,
             Self::Reset | Self::Stopped | Self::Session | Self::Tls(_) | Self::Truncated => {
                 StreamReset::Cancelled
             }
@@ -124,7 +128,7 @@ pub(crate) async fn exchange(
     }
 }
 
-async fn both_ways(
+pub(crate) async fn both_ways(
     reader: impl AsyncRead + Unpin,
     writer: impl AsyncWrite + Unpin,
     outlet: &mut impl Outlet,

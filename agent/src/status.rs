@@ -1,6 +1,6 @@
 //! What `agent status` asks the running agent, and the answer.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use protocol::hostname::HostnamePattern;
 use serde::{Deserialize, Serialize};
@@ -9,6 +9,8 @@ use tokio::time::Instant;
 use crate::board::{Board, Phase};
 use crate::offer::Offers;
 use crate::ordered::CertificateStatus;
+use crate::private::doors::{Door, DoorState};
+use crate::private::survey::ServiceRow;
 use crate::session::Credentials;
 
 /// A command to the running agent.
@@ -16,6 +18,20 @@ use crate::session::Credentials;
 #[serde(tag = "command", rename_all = "snake_case")]
 pub enum Request {
     Status,
+    /// Whom this device may reach, and how it is with each.
+    Services,
+}
+
+/// For the running agent to answer, which may have to ask others.
+pub const DEADLINE: Duration = Duration::from_secs(10);
+
+/// What it answers.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub enum Answer {
+    Status(Box<Status>),
+    Services { services: Vec<ServiceRow> },
+    Failed { error: String, hint: Option<String> },
 }
 
 /// Whether there is a session.
@@ -38,6 +54,9 @@ pub struct Status {
     pub instance: String,
     pub hostnames: Vec<HostnameStatus>,
     pub services: Vec<ServiceStatus>,
+    /// The ways to services of other peers.
+    #[serde(default)]
+    pub doors: Vec<DoorStatus>,
     /// Of hostnames whose TLS ends at this agent.
     #[serde(default)]
     pub certificates: Vec<CertificateStatus>,
@@ -68,13 +87,28 @@ pub struct ServiceStatus {
     pub origin: String,
 }
 
+/// A way to a service of another peer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DoorStatus {
+    /// `home/dashboard`, or `socks5`.
+    pub door: String,
+    #[serde(flatten)]
+    pub state: DoorState,
+}
+
+impl From<&(Door, DoorState)> for DoorStatus {
+    fn from((door, state): &(Door, DoorState)) -> Self {
+        Self { door: door.name(), state: state.clone() }
+    }
+}
+
 /// Collects the answer.
 #[must_use]
 pub fn collect(
     credentials: &Credentials,
     offers: &Offers,
     board: &Board,
-    certificates: Vec<CertificateStatus>,
+    (certificates, doors): (Vec<CertificateStatus>, &[(Door, DoorState)]),
 ) -> Status {
     let state = board.read();
     let up = match &state.phase {
@@ -108,9 +142,10 @@ pub fn collect(
                 origin: service.target().to_string(),
             })
             .collect(),
+        doors: doors.iter().map(DoorStatus::from).collect(),
         certificates,
         streams: up.map_or(0, |up| up.streams()),
-        rtt_ms: up.map(|up| up.connection.rtt().as_secs_f64() * 1000.0),
+        rtt_ms: up.map(|up| up.carrier.connection.rtt().as_secs_f64() * 1000.0),
         last_error: state.last_error.clone(),
         retry_in_ms: retry_in.map(|delay| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX)),
         version: env!("CARGO_PKG_VERSION").to_owned(),

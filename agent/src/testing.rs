@@ -1,6 +1,7 @@
 //! The relay's end of a tunnel, for tests: real QUIC over the loopback, without any of the relay's rules.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use protocol::control::{Message, TlsEnd};
@@ -21,8 +22,13 @@ use tokio::task::JoinSet;
 use crate::certificate::provider;
 use crate::config::read;
 use crate::dial::{self, Tunnel};
-use crate::dispatch::Dispatch;
-use crate::offer::Offer;
+use crate::dispatch::{Behind, Dispatch};
+use crate::offer::{Offer, Offers};
+use crate::private::flow::Carrier;
+use crate::private::host::Host;
+use crate::private::peers::Peers;
+use crate::private::pins::Pins;
+use crate::private::talk::Talks;
 use crate::terminate::Terminator;
 
 pub(crate) fn key(byte: u8) -> SecretKey {
@@ -38,6 +44,13 @@ pub(crate) fn certificate() -> (CertificateDer<'static>, PrivateKeyDer<'static>)
 /// Ends nobody's TLS.
 pub(crate) fn no_certificates() -> Arc<Terminator> {
     Arc::new(Terminator::new(Arc::new(ResolvesServerCertUsingSni::new())).unwrap())
+}
+
+/// What streams lead to in an agent that knows no other peers.
+pub(crate) fn behind(offers: Offers, terminator: Arc<Terminator>) -> Behind {
+    let peers = Arc::new(Peers::new(key(1), Pins::new(PathBuf::from("/nowhere/peers.json"))));
+    let host = Arc::new(Host { peers, offers: offers.clone(), talks: Talks::default() });
+    Behind { offers, terminator, host }
 }
 
 #[derive(Debug)]
@@ -142,7 +155,8 @@ impl Dispatched {
         let relay = FakeRelay::start();
         let (tunnel, connection) = relay.tunnel().await;
         let places = Arc::new(Semaphore::new(100));
-        let dispatch = Dispatch::new(tunnel.connection().clone(), offers, terminator, places);
+        let behind = behind(offers, terminator);
+        let dispatch = Dispatch::new(Carrier::new(tunnel.connection().clone()), behind, places);
         let mut running = JoinSet::new();
         running.spawn(dispatch.run());
         Self { connection, _agent: (relay, tunnel, running, change) }

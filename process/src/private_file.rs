@@ -131,17 +131,29 @@ pub struct Lock {
 
 /// Takes the lock of the file, which is created where it does not exist; its contents do not matter.
 pub fn lock(path: &Path) -> Result<Lock, LockError> {
-    let failed = |source| LockError::Io { path: path.to_owned(), source };
+    let file = lock_file(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Lock { _file: file }),
+        Err(TryLockError::WouldBlock) => Err(LockError::Held { path: path.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(LockError::Io { path: path.to_owned(), source }),
+    }
+}
+
+/// The same, and waits for as long as another has it: for what is held for a moment only.
+pub fn wait_lock(path: &Path) -> Result<Lock, LockError> {
+    let file = lock_file(path)?;
+    match file.lock() {
+        Ok(()) => Ok(Lock { _file: file }),
+        Err(source) => Err(LockError::Io { path: path.to_owned(), source }),
+    }
+}
+
+fn lock_file(path: &Path) -> Result<File, LockError> {
     let mut options = OpenOptions::new();
     options.create(true).truncate(false).write(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let file = options.open(path).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(Lock { _file: file }),
-        Err(TryLockError::WouldBlock) => Err(LockError::Held { path: path.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(failed(source)),
-    }
+    options.open(path).map_err(|source| LockError::Io { path: path.to_owned(), source })
 }
 
 /// `key` stands in `.`, though its parent is the empty path.

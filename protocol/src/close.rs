@@ -70,6 +70,14 @@ codes! {
         OriginBroke = 7 => "the origin broke the connection off",
         /// Too many streams at once.
         Busy = 8 => "the agent has too many connections open",
+        /// The relay does not let this peer reach that service, or there is none.
+        NotGranted = 9 => "the relay does not grant this peer the service",
+        /// The peer that the stream is for has no session that offers the service.
+        PeerOffline = 10 => "the peer is not connected, or does not offer the service now",
+        /// The agent's own list does not let this peer in.
+        NotAllowed = 11 => "the other agent's own list does not allow this peer",
+        /// The two peers did not agree on each other's keys.
+        Unproven = 12 => "the two peers' proof of their keys failed",
     }
 }
 
@@ -93,7 +101,7 @@ mod tests {
         let sessions: Vec<u32> = SessionClose::ALL.iter().map(|code| code.number()).collect();
         assert_eq!(sessions, [0, 1, 2, 3, 4, 5, 6, 7]);
         let streams: Vec<u32> = StreamReset::ALL.iter().map(|code| code.number()).collect();
-        assert_eq!(streams, [0, 1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(streams, (0..=12).collect::<Vec<_>>());
         assert!(SessionClose::ALL.iter().all(|c| SessionClose::from_number(c.number().into()) == Some(*c)));
         assert!(StreamReset::ALL.iter().all(|c| StreamReset::from_number(c.number().into()) == Some(*c)));
         assert_eq!(StreamReset::from_number(99), None);

@@ -24,6 +24,9 @@ pub struct Register {
     pub services: Vec<Service>,
     /// The hostnames to serve.
     pub expose: Vec<Expose>,
+    /// The services for other peers, whose bytes the relay cannot read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub private: Vec<PrivateService>,
 }
 
 /// A service by name; never its address.
@@ -38,6 +41,27 @@ pub struct Service {
     /// it was opened for. Such streams say so in [`crate::stream::StreamHeader::alone`].
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub per_visitor: bool,
+}
+
+/// A service that other peers may reach, end to end encrypted.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PrivateService {
+    /// What its peer calls it.
+    pub name: ServiceName,
+    /// What is carried to it.
+    #[serde(default)]
+    pub carries: Carries,
+}
+
+/// What is carried to a private service.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Carries {
+    /// Connections.
+    #[default]
+    Tcp,
+    /// Datagrams.
+    Udp,
 }
 
 /// What an origin speaks.
@@ -267,6 +291,7 @@ mod tests {
                 upgrades: None,
                 hsts: None,
             }],
+            private: vec![],
         }
     }
 
@@ -276,6 +301,7 @@ mod tests {
         message.expose[0].upgrades = Some(vec!["x-thing".into()]);
         message.expose[0].hsts = Some(Hsts { max_age_s: 9, include_subdomains: true, preload: false });
         message.expose[0].sealed = Some(Sealed { service: "web".parse().unwrap(), end: TlsEnd::Origin });
+        message.private = vec![PrivateService { name: "dns".parse().unwrap(), carries: Carries::Udp }];
         message
     }
 
@@ -291,7 +317,8 @@ mod tests {
         // What is not asked for is not said: an older relay is sent what it always was.
         let more = concat!(
             r#""upgrade_idle_ms":null},"upgrades":["x-thing"],"#,
-            r#""hsts":{"max_age_s":9,"include_subdomains":true,"preload":false}}]}"#
+            r#""hsts":{"max_age_s":9,"include_subdomains":true,"preload":false}}],"#,
+            r#""private":[{"name":"dns","carries":"udp"}]}"#
         );
         let body = body.replace(r#""h2c"}"#, r#""h2c","per_visitor":true}"#);
         let body = body.replace(r#""upgrade_idle_ms":null}}]}"#, more);
@@ -334,7 +361,7 @@ mod tests {
         assert_eq!((read.revision, read.expose[0].max_body), (0, None));
         assert_eq!((&read.expose[0].upgrades, read.expose[0].hsts), (&None, None));
         assert_eq!(read.expose[0].sealed, None);
-        assert!(!read.services[0].per_visitor);
+        assert!(!read.services[0].per_visitor && read.private.is_empty());
         let unknown = Frame { number: 999, body: b"?".to_vec() };
         assert_eq!(Register::from_frame(&unknown).unwrap(), None);
     }

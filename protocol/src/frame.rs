@@ -23,11 +23,15 @@ pub enum FrameKind {
     Register = 32,
     /// Relay: a [`crate::control::Registered`].
     Registered = 33,
+    /// Relay: a [`crate::roster::Roster`].
+    Roster = 34,
+    /// Relay: a [`crate::roster::TooLarge`].
+    TooLarge = 35,
 }
 
 impl FrameKind {
     /// Every kind, for tests.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::SessionHello,
         Self::SessionWelcome,
         Self::EnrollStart,
@@ -36,6 +40,8 @@ impl FrameKind {
         Self::EnrollAnswer,
         Self::Register,
         Self::Registered,
+        Self::Roster,
+        Self::TooLarge,
     ];
 
     /// The kind with this number; none where a later version added it.
@@ -116,7 +122,7 @@ mod tests {
     #[test]
     fn numbers_are_stable() {
         let numbers: Vec<u16> = FrameKind::ALL.into_iter().map(|kind| kind as u16).collect();
-        assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 32, 33]);
+        assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 32, 33, 34, 35]);
         assert!(FrameKind::ALL.into_iter().all(|kind| FrameKind::from_number(kind as u16) == Some(kind)));
         assert_eq!(FrameKind::from_number(9999), None);
     }

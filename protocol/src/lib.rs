@@ -9,12 +9,16 @@
 //! 4. Over the control stream it says with [`control`] messages which [`hostname`]s and [`path`]s lead to which
 //!    services, by the names of [`id`], which header [`field`]s change, what may be [`upgrade`]d to, and its [`hsts`].
 //! 5. Every data stream begins with the header of [`stream`].
-//! 6. What ends a session or a stream is told by a code of [`close`].
+//! 6. To peers that reach each other's private [`service`]s the relay tells the [`roster`]; between the two of them
+//!    [`private`] proves the keys and encrypts end to end, also what is carried without order ([`datagram`]) and what the
+//!    two agents [`talk`] about.
+//! 7. What ends a session or a stream is told by a code of [`close`].
 //!
 //! [`framed`] is the one module that touches tokio: it moves frames over any byte stream.
 
 pub mod close;
 pub mod control;
+pub mod datagram;
 pub mod field;
 pub mod frame;
 pub mod framed;
@@ -26,8 +30,11 @@ pub mod key;
 pub mod limits;
 pub mod noise;
 pub mod path;
+pub mod private;
+pub mod roster;
 pub mod service;
 pub mod stream;
+pub mod talk;
 mod textual;
 pub mod token;
 pub mod upgrade;

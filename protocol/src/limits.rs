@@ -28,3 +28,12 @@ pub const UPGRADES: usize = 16;
 
 /// Longest name of such a protocol, in bytes.
 pub const UPGRADE_NAME: usize = 64;
+
+/// Private services that one session may register.
+pub const PRIVATE_SERVICES: usize = 256;
+
+/// Peers that one [`crate::roster::Roster`] may name.
+pub const ROSTER: usize = 512;
+
+/// Streams that an agent may have open at once to other peers' services.
+pub const PRIVATE_STREAMS: u32 = 1024;

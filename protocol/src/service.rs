@@ -150,7 +150,9 @@ mod tests {
 
     #[test]
     fn what_is_no_pattern_is_refused() {
-        for bad in ["", "home", "home/", "/web", "home/a/b", "Home/web", "tag:/web", "tag:*/web", "ho*/web", "*/w*"] {
+        for bad in
+            ["", "home", "home/", "/web", "home/a/b", "Home/web", "tag:/web", "tag:*/web", "ho*/web", "*/w*"]
+        {
             assert!(bad.parse::<ServicePattern>().is_err(), "{bad}");
         }
         assert!("*/*".parse::<ServiceAddress>().is_err());

@@ -4,6 +4,7 @@
 //! 2. [`edge`] accepts a visitor and finishes TLS.
 //! 3. [`ingress`] reads a request, which [`gate`] and [`throttle`] may find to be one too many, and asks [`route`] which service its path leads to and [`policy`] for a permit.
 //! 4. [`tunnel`] takes the permit and carries the request to the agent over a stream of its session.
+//!    Peers that the [`roster`] brings together are led to each other there as well.
 //! 5. [`enrollment`] decides who may have a session, and remembers it in the [`store`].
 //! 6. [`certificates`] are ordered for what peers serve, with records in the [`zone`] where that is wanted.
 //! 7. [`relay`] starts and stops all of it; [`admin`] answers the commands of [`cli`] while it runs.
@@ -26,6 +27,7 @@ mod metrics;
 mod metrics_endpoint;
 mod policy;
 mod relay;
+mod roster;
 mod route;
 mod store;
 mod throttle;

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use acme::keep::KeepError;
+use ca::error::CaError;
 use process::local::BindError;
 use process::private_file::{LockError, PrivateFileError};
 use process::terminal;
@@ -23,7 +24,6 @@ use self::open::Opened;
 use crate::admin::Request;
 use crate::config::validated::Config;
 use crate::edge::cert::CertError;
-use crate::edge::internal_ca::CaError;
 use crate::edge::listener::{self, Door};
 use crate::edge::shards::Shards;
 use crate::edge::tls::VisitorTls;

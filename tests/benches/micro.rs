@@ -38,7 +38,7 @@ fn stream_header(criterion: &mut Criterion) {
     criterion.bench_function("stream header, decode", |bencher| {
         bencher.iter(|| {
             let (head, fields) = black_box(&bytes).split_first_chunk().expect("a head");
-            let length = stream::decode_head(*head).expect("a length");
+            let (_, length) = stream::decode_head(*head).expect("a length");
             StreamHeader::decode_fields(&fields[..length]).expect("a header")
         });
     });

@@ -1,82 +1,20 @@
 //! A relay and agents as processes, each with a folder of its own that goes away with them.
 
-use std::fs::{self, File};
+mod process;
+
+use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::binaries::binaries;
+use crate::lab::Host;
 use crate::wait::eventually_blocking;
 
-/// A program that ends with its handle.
-#[derive(Debug)]
-pub struct Process {
-    child: Child,
-    log: PathBuf,
-}
-
-impl Process {
-    pub(crate) fn start(mut command: Command, log: PathBuf) -> Self {
-        let out = File::options().create(true).append(true).open(&log).expect("a log can be written");
-        let err = out.try_clone().expect("a log can be shared");
-        let child = command.stdin(Stdio::null()).stdout(out).stderr(err).spawn().expect("the program starts");
-        Self { child, log }
-    }
-
-    /// Everything it has said, of earlier runs as well.
-    #[must_use]
-    pub fn log(&self) -> String {
-        fs::read_to_string(&self.log).unwrap_or_default()
-    }
-
-    /// Its id, for /proc and signals.
-    #[must_use]
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// `kill -9`.
-    pub fn kill(&mut self) {
-        let _already_dead = self.child.kill();
-        let _status = self.child.wait();
-    }
-
-    /// Sends a signal by name: `TERM`, `HUP`, `STOP`.
-    pub fn signal(&self, name: &str) {
-        let id = self.child.id().to_string();
-        let status = Command::new("kill").args([&format!("-{name}"), &id]).status();
-        assert!(status.is_ok_and(|status| status.success()), "kill -{name} {id}");
-    }
-
-    /// Waits for its end and tells the exit code.
-    pub fn wait(&mut self) -> Option<i32> {
-        eventually_blocking("the process ends", || self.child.try_wait().ok().flatten()).code()
-    }
-
-    /// Whether it has ended by itself.
-    pub fn has_ended(&mut self) -> bool {
-        self.child.try_wait().ok().flatten().is_some()
-    }
-
-    /// Waits until its log holds a text.
-    pub fn wait_for_log(&self, text: &str) {
-        eventually_blocking(&format!("`{text}` in {}", self.log.display()), || {
-            self.log().contains(text).then_some(())
-        });
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        self.kill();
-        if std::thread::panicking() {
-            eprintln!("--- {}\n{}", self.log.display(), self.log());
-        }
-    }
-}
+pub use self::process::Process;
 
 /// The names that the suite and the demo use. Named, so that the root stays what it is when one is granted.
 const INTERNAL_CA: &str = "[internal_ca]\nenabled = true\ndomains = [\"example.com\", \"localhost\"]\n";
@@ -91,6 +29,8 @@ pub struct Relay {
     pub http: SocketAddr,
     pub fingerprint: String,
     log_filter: String,
+    /// Where it runs, unless on this machine's loopback.
+    host: Option<Host>,
 }
 
 impl Relay {
@@ -126,6 +66,13 @@ impl Relay {
         Self::configured("127.0.0.1:0", "127.0.0.1:0", &edge, "")
     }
 
+    /// With an internal CA, on a host of a lab, on the ports 80 and 443 of all its addresses.
+    #[must_use]
+    pub fn in_namespace(host: &Host, sections: &str) -> Self {
+        let addresses = ("[::]:80", "[::]:443");
+        Self::logging(Some(host.clone()), log_filter(), addresses, INTERNAL_CA, sections)
+    }
+
     /// Without an internal CA.
     #[must_use]
     pub fn without_ca(sections: &str) -> Self {
@@ -135,14 +82,20 @@ impl Relay {
     /// The same, with everything in its log that could be there.
     #[must_use]
     pub fn without_ca_that_says_all(sections: &str) -> Self {
-        Self::logging("trace".to_owned(), ("127.0.0.1:0", "127.0.0.1:0"), "", sections)
+        Self::logging(None, "trace".to_owned(), ("127.0.0.1:0", "127.0.0.1:0"), "", sections)
     }
 
     fn configured(http: &str, https: &str, ca: &str, sections: &str) -> Self {
-        Self::logging(log_filter(), (http, https), ca, sections)
+        Self::logging(None, log_filter(), (http, https), ca, sections)
     }
 
-    fn logging(log_filter: String, (http, https): (&str, &str), ca: &str, sections: &str) -> Self {
+    fn logging(
+        host: Option<Host>,
+        log_filter: String,
+        (http, https): (&str, &str),
+        ca: &str,
+        sections: &str,
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().display();
         let text = format!(
@@ -150,17 +103,17 @@ impl Relay {
              [edge]\nhttp = \"{http}\"\nhttps = \"{https}\"\n{ca}{sections}"
         );
         fs::write(folder.path().join("relay.toml"), text).expect("a configuration can be written");
-        let process = Self::launch(folder.path(), &log_filter);
+        let process = Self::launch(folder.path(), &log_filter, host.as_ref());
         let (https, http, fingerprint) = (unspecified(), unspecified(), String::new());
-        let mut relay = Self { folder, process, https, http, fingerprint, log_filter };
+        let mut relay = Self { folder, process, https, http, fingerprint, log_filter, host };
         relay.learn();
         relay
     }
 
-    fn launch(folder: &Path, log_filter: &str) -> Process {
+    fn launch(folder: &Path, log_filter: &str, host: Option<&Host>) -> Process {
         let mut command = Command::new(&binaries().relay);
         command.arg("serve").arg("--config").arg(folder.join("relay.toml")).env("ADIT_LOG", log_filter);
-        Process::start(command, folder.join("relay.log"))
+        Process::start(placed(host, command), folder.join("relay.log"))
     }
 
     fn learn(&mut self) {
@@ -173,6 +126,10 @@ impl Relay {
         let address = |key: &str| status[key].as_str().and_then(|text| text.parse().ok());
         self.https = address("https").expect("an https address");
         self.http = address("http").unwrap_or_else(unspecified);
+        if let Some(host) = &self.host {
+            self.https.set_ip(host.address());
+            self.http.set_ip(host.address());
+        }
         status["fingerprint"].as_str().unwrap_or_default().clone_into(&mut self.fingerprint);
     }
 
@@ -184,7 +141,7 @@ impl Relay {
             .replace("https = \"127.0.0.1:0\"", &format!("https = \"{}\"", self.https))
             .replace("http = \"127.0.0.1:0\"", &format!("http = \"{}\"", self.http));
         fs::write(&file, text).expect("the configuration can be written");
-        self.process = Self::launch(self.folder.path(), &self.log_filter);
+        self.process = Self::launch(self.folder.path(), &self.log_filter, self.host.as_ref());
         self.learn();
     }
 
@@ -243,6 +200,11 @@ fn unspecified() -> SocketAddr {
     ([0, 0, 0, 0], 0).into()
 }
 
+/// The same command, on its host.
+fn placed(host: Option<&Host>, command: Command) -> Command {
+    host.map(|host| host.wrap(&command)).unwrap_or(command)
+}
+
 fn log_filter() -> String {
     std::env::var("ADIT_LOG").unwrap_or_else(|_| "info,relay=debug,agent=debug".into())
 }
@@ -253,6 +215,8 @@ pub struct Agent {
     /// Before its folder: the log is shown when it ends.
     process: Option<Process>,
     folder: TempDir,
+    /// Where it runs, unless on this machine's loopback.
+    host: Option<Host>,
 }
 
 impl Default for Agent {
@@ -265,18 +229,29 @@ impl Agent {
     /// A device that has never enrolled.
     #[must_use]
     pub fn new() -> Self {
-        Self { folder: tempfile::tempdir().expect("a temporary folder"), process: None }
+        Self { folder: tempfile::tempdir().expect("a temporary folder"), process: None, host: None }
+    }
+
+    /// The same, on a host of a lab, as is every command of it.
+    #[must_use]
+    pub fn in_namespace(host: &Host) -> Self {
+        Self { host: Some(host.clone()), ..Self::new() }
     }
 
     /// A device that is enrolled with a token for these hostnames, and runs with this `agent.toml`.
     #[must_use]
     pub fn running(relay: &Relay, hostnames: &[&str], config: &str) -> Self {
         let mut agent = Self::new();
-        agent.enroll(relay, &relay.token(hostnames));
-        agent.write_config(config);
-        agent.run();
-        agent.wait_until_up();
+        agent.start(relay, hostnames, config);
         agent
+    }
+
+    /// Enrolls it with a token for these hostnames, and runs it with this `agent.toml`.
+    pub fn start(&mut self, relay: &Relay, hostnames: &[&str], config: &str) {
+        self.enroll(relay, &relay.token(hostnames));
+        self.write_config(config);
+        self.run();
+        self.wait_until_up();
     }
 
     /// `agent` with the folders of this device.
@@ -285,7 +260,7 @@ impl Agent {
         let mut command = Command::new(&binaries().agent);
         command.args(arguments).env_remove("ADIT_TOKEN").env("ADIT_LOG", log_filter());
         command.arg("--data-dir").arg(self.data_folder()).arg("--config").arg(self.config_file());
-        command
+        placed(self.host.as_ref(), command)
     }
 
     /// Runs one `agent` command to its end.

@@ -12,6 +12,7 @@ pub mod h3_visitor;
 pub mod held;
 pub mod hostile;
 pub mod koda;
+pub mod lab;
 #[cfg(target_os = "linux")]
 pub mod link;
 pub mod origin;

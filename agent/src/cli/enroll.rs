@@ -1,6 +1,5 @@
 //! `agent enroll`.
 
-use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,6 +10,7 @@ use protocol::token::EnrollmentToken;
 
 use super::{Failure, Places, print, token};
 use crate::authority::RelayAddress;
+use crate::device;
 use crate::enroll::{self, Accepted, Applicant, Pending};
 use crate::identity::{DataDir, Enrolled, Identity};
 
@@ -73,7 +73,7 @@ pub(super) async fn run(arguments: Arguments, places: &Places) -> Result<ExitCod
     let applicant = Applicant {
         secret: identity.secret.clone(),
         relay: arguments.relay.clone(),
-        name: arguments.name.clone().or_else(default_name),
+        name: arguments.name.clone().or_else(|| peer_name(&device::name()?)),
         token: arguments.token()?,
         told: arguments.trust_relay.clone(),
         known: known.map(|enrolled| enrolled.relay_key),
@@ -118,13 +118,7 @@ fn tell_accepted(accepted: &Accepted) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The machine's name as a peer's, where something is left of it.
-fn default_name() -> Option<PeerName> {
-    let name = fs::read_to_string("/proc/sys/kernel/hostname").ok();
-    let name = name.or_else(|| std::env::var("COMPUTERNAME").or_else(|_| std::env::var("HOSTNAME")).ok());
-    peer_name(name?.trim())
-}
-
+/// The device's name as a peer's, where something is left of it.
 fn peer_name(hostname: &str) -> Option<PeerName> {
     let label = hostname.split('.').next().unwrap_or(hostname).to_ascii_lowercase();
     let allowed = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' };

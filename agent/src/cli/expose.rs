@@ -105,7 +105,7 @@ pub(super) async fn run(arguments: Arguments, places: &Places) -> Result<ExitCod
     let instance = format!("expose:{hostname}");
     let credentials = credentials(&data_dir, &config, &instance)?;
     let _lock = data_dir.lock(&instance)?;
-    let agent = Agent::new(credentials, Offer::new(config)?, data_dir.certificates())?;
+    let agent = Agent::new(credentials, Offer::new(config)?, &data_dir)?;
     let state = agent.board().follow();
     let ended = shutdown::run(async |stop| {
         let up = agent.keep_up(&stop);

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use process::random;
 use process::shutdown::{self, Ended};
 
 use super::{Failure, Places};
@@ -24,13 +25,8 @@ pub(super) async fn run(places: &Places) -> Result<ExitCode, Failure> {
     let data_dir = places.data_dir();
     let credentials = credentials(&data_dir, &config, INSTANCE)?;
     let _lock = data_dir.lock(INSTANCE)?;
-    if !config.private().is_empty() {
-        tracing::warn!(
-            "private access is not part of this version: `[[private]]` is checked, but not served"
-        );
-    }
     let offer = Offer::new(config)?;
-    let agent = Agent::new(credentials, offer, data_dir.certificates())?;
+    let agent = Agent::new(credentials, offer, &data_dir)?;
     let socket = data_dir.socket();
     let ended = shutdown::run(async |stop| agent.run(file, &socket, &stop).await).await;
     match ended.map_err(|error| Failure::new(SignalError(error), None))? {
@@ -38,6 +34,14 @@ pub(super) async fn run(places: &Places) -> Result<ExitCode, Failure> {
         Ended::Finished(Err(error)) => Err(error.into()),
         Ended::Forced => Ok(ExitCode::FAILURE),
     }
+}
+
+/// An agent for one command, beside whatever else runs on this device.
+pub(super) fn session_of(command: &str, config: Config, places: &Places) -> Result<Agent, Failure> {
+    let data_dir = places.data_dir();
+    let instance = format!("{command}:{:016x}", u64::from_be_bytes(random::bytes()));
+    let credentials = credentials(&data_dir, &config, &instance)?;
+    Ok(Agent::new(credentials, Offer::new(config)?, &data_dir)?)
 }
 
 /// Who this device is, by what it enrolled as.

@@ -6,25 +6,19 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use process::local::{self, CallError};
 use process::terminal;
 
-use super::{Failure, Places, print};
+use super::{Failure, Mismatch, Places, print, print_json};
 use crate::ordered::CertificateStatus;
-use crate::status::{Request, SessionState, Status};
-
-/// For the running agent to answer.
-const DEADLINE: Duration = Duration::from_secs(5);
+use crate::private::doors::DoorState;
+use crate::status::{Answer, DEADLINE, DoorStatus, Request, SessionState, Status};
 
 /// The exit code when no agent runs.
 const NOT_RUNNING: u8 = 2;
 
-/// The answer cannot be written as JSON.
-#[derive(Debug, thiserror::Error)]
-#[error("the answer cannot be written as JSON")]
-struct EncodeError(#[source] serde_json::Error);
-
 pub(super) async fn run(json: bool, places: &Places) -> Result<ExitCode, Failure> {
     let socket = places.data_dir().socket();
-    let status: Status = match local::call_within(&socket, &Request::Status, DEADLINE).await {
-        Ok(status) => status,
+    let status = match local::call_within(&socket, &Request::Status, DEADLINE).await {
+        Ok(Answer::Status(status)) => status,
+        Ok(Answer::Services { .. } | Answer::Failed { .. }) => return Err(Failure::new(Mismatch, None)),
         Err(error @ CallError::NotRunning { .. }) => {
             let hint = "start it with `agent run`, or name its folder with `--data-dir`";
             terminal::stderr_line(terminal::report(&error, Some(hint)));
@@ -33,8 +27,7 @@ pub(super) async fn run(json: bool, places: &Places) -> Result<ExitCode, Failure
         Err(error) => return Err(error.into()),
     };
     if json {
-        let text = serde_json::to_string_pretty(&status);
-        print(text.map_err(|error| Failure::new(EncodeError(error), None))?)?;
+        print_json(&status)?;
     } else {
         for line in lines(&status) {
             print(line)?;
@@ -75,7 +68,18 @@ fn lines(status: &Status) -> Vec<String> {
     for service in &status.services {
         lines.push(format!("service {}: {}", service.name, service.origin));
     }
+    lines.extend(status.doors.iter().map(door));
     lines
+}
+
+fn door(door: &DoorStatus) -> String {
+    let state = match &door.state {
+        DoorState::Open { url: Some(url), .. } => format!("at {url}"),
+        DoorState::Open { address, url: None } => format!("at {address}"),
+        DoorState::Waiting { reason } => format!("waiting: {reason}"),
+        DoorState::Failed { error, .. } => format!("not open: {error}"),
+    };
+    format!("door {}: {state}", door.door)
 }
 
 /// Who issued it and how long it counts, or why there is none.

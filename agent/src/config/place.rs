@@ -30,12 +30,12 @@ fn user_folder(xdg: &str, windows: &str, below_home: &str) -> PathBuf {
 
 /// The owner of this process's entry in `/proc` is its effective user; asking the C library would need unsafe code.
 #[cfg(target_os = "linux")]
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt as _;
     std::fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     cfg!(unix) && env::var_os("USER").is_some_and(|user| user == "root")
 }

@@ -15,9 +15,9 @@ use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
-use super::expose;
 use super::target::Target;
-use super::validated::{Allow, Config, OriginTrust, Private, ProxyProtocol, ServiceConfig};
+use super::validated::{Config, OriginTrust, ProxyProtocol, ServiceConfig};
+use super::{expose, private};
 use crate::authority::RelayAddress;
 
 /// Reads a file that the configuration names.
@@ -75,9 +75,11 @@ fn decode(root: &mut Table<'_>, files: ReadFile<'_>) -> Config {
     let has_acme = root.contains("acme");
     let names = Names { declared, services: &services, has_acme, problems };
     let expose = expose::read(root.tables("expose"), &names, problems);
-    let private = root.tables("private").into_iter().filter_map(|table| private(table, &names)).collect();
+    let private = private::services(root.tables("private"), &names);
+    let connects = private::connects(root.tables("connect"), problems);
+    let socks5 = private::socks5(root.table("socks5"));
     let acme = root.table("acme").map(|mut table| Settings::read(&mut table, &[ChallengeKind::TlsAlpn]));
-    let config = Config { relay, services, expose, private, acme };
+    let config = Config { relay, services, expose, private, connects, socks5, acme };
     check_size(&config, problems);
     config
 }
@@ -131,20 +133,6 @@ fn roots(file: &Spanned<String>, files: ReadFile<'_>, problems: &Problems) -> Op
         return None;
     }
     Some(store)
-}
-
-fn private(mut table: Table<'_>, names: &Names<'_>) -> Option<Private> {
-    let problems = table.problems();
-    let service = table.required_parsed::<ServiceName>("service");
-    let allow = table.required("allow", Table::parsed_list::<Allow>);
-    if let Some(service) = &service {
-        names.check(service);
-    }
-    if let Some(allow) = allow.as_ref().filter(|allow| allow.value.is_empty()) {
-        problems.add(allow, "nobody could reach this service");
-    }
-    let allow = allow?.into_inner().into_iter().map(Spanned::into_inner).collect();
-    Some(Private { service: service?.into_inner(), allow })
 }
 
 /// What is registered has to fit into one control frame.

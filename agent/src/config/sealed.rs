@@ -78,7 +78,7 @@ pub(super) fn read(
 fn may_end_tls(target: &Target) -> bool {
     match target {
         Target::Https(_) | Target::Tcp(_) | Target::Unix(_) => true,
-        Target::Http(_) | Target::H2c(_) => false,
+        Target::Http(_) | Target::H2c(_) | Target::Udp(_) => false,
     }
 }
 

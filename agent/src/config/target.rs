@@ -1,18 +1,18 @@
 //! Where a service is: `http://127.0.0.1:3000`, `https://nas.local`, `h2c://127.0.0.1:50051`, `tcp://127.0.0.1:22`,
-//! `unix:/run/app.sock`.
+//! `udp://127.0.0.1:53`, `unix:/run/app.sock`.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use protocol::control::ServiceProtocol;
+use protocol::control::{Carries, ServiceProtocol};
 
 use crate::authority::{Authority, AuthorityError};
 
 /// Why a text is no origin.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
-    #[error("an origin begins with `http://`, `https://`, `h2c://`, `tcp://` or `unix:/`")]
+    #[error("an origin begins with `http://`, `https://`, `h2c://`, `tcp://`, `udp://` or `unix:/`")]
     Scheme,
     #[error("an origin is a scheme, a host and a port; requests bring their own path")]
     Path,
@@ -28,14 +28,21 @@ pub enum TargetError {
 
 /// No route can lead to this origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a `tcp://` origin speaks no HTTP that could be routed")]
-pub struct NotRoutable;
+pub enum NotRoutable {
+    #[error("a `tcp://` origin speaks no HTTP that could be routed")]
+    Tcp,
+    #[error("a `udp://` origin takes datagrams, which no visitor of a hostname sends")]
+    Udp,
+}
 
 impl NotRoutable {
     /// The way out.
     #[must_use]
     pub fn hint(self) -> &'static str {
-        "write `http://` where it does, or expose it with `tls = \"passthrough\"`"
+        match self {
+            Self::Tcp => "write `http://` where it does, or expose it with `tls = \"passthrough\"`",
+            Self::Udp => "offer it to other peers with `[[private]]`",
+        }
     }
 }
 
@@ -47,6 +54,8 @@ pub enum Target {
     H2c(Authority),
     /// Bytes of whatever kind.
     Tcp(Authority),
+    /// Datagrams, for other peers.
+    Udp(Authority),
     Unix(PathBuf),
 }
 
@@ -57,7 +66,7 @@ impl Target {
         match self {
             Self::Http(_) | Self::Https(_) | Self::Unix(_) => Some(ServiceProtocol::Http1),
             Self::H2c(_) => Some(ServiceProtocol::H2c),
-            Self::Tcp(_) => None,
+            Self::Tcp(_) | Self::Udp(_) => None,
         }
     }
 
@@ -74,14 +83,40 @@ impl Target {
     ///
     /// Where no HTTP is spoken there.
     pub fn check_routable(&self) -> Result<(), NotRoutable> {
-        self.http().map(|_| ()).ok_or(NotRoutable)
+        match self {
+            Self::Http(_) | Self::Https(_) | Self::H2c(_) | Self::Unix(_) => Ok(()),
+            Self::Tcp(_) => Err(NotRoutable::Tcp),
+            Self::Udp(_) => Err(NotRoutable::Udp),
+        }
+    }
+
+    /// What other peers send there.
+    #[must_use]
+    pub fn carries(&self) -> Carries {
+        match self {
+            Self::Udp(_) => Carries::Udp,
+            Self::Http(_) | Self::Https(_) | Self::H2c(_) | Self::Tcp(_) | Self::Unix(_) => Carries::Tcp,
+        }
+    }
+
+    /// The port, where there is one.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            Self::Http(authority)
+            | Self::Https(authority)
+            | Self::H2c(authority)
+            | Self::Tcp(authority)
+            | Self::Udp(authority) => Some(authority.port()),
+            Self::Unix(_) => None,
+        }
     }
 
     #[must_use]
     pub fn is_tls(&self) -> bool {
         match self {
             Self::Https(_) => true,
-            Self::Http(_) | Self::H2c(_) | Self::Tcp(_) | Self::Unix(_) => false,
+            Self::Http(_) | Self::H2c(_) | Self::Tcp(_) | Self::Udp(_) | Self::Unix(_) => false,
         }
     }
 }
@@ -99,6 +134,7 @@ impl FromStr for Target {
             "https" => authority(rest, 443).map(Self::Https),
             "h2c" => authority(rest, 80).map(Self::H2c),
             "tcp" => parsed(rest, Authority::parse_with_port).map(Self::Tcp),
+            "udp" => parsed(rest, Authority::parse_with_port).map(Self::Udp),
             _ => Err(TargetError::Scheme),
         }
     }
@@ -141,6 +177,7 @@ impl fmt::Display for Target {
             Self::Https(authority) => write!(f, "https://{authority}"),
             Self::H2c(authority) => write!(f, "h2c://{authority}"),
             Self::Tcp(authority) => write!(f, "tcp://{authority}"),
+            Self::Udp(authority) => write!(f, "udp://{authority}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -167,7 +204,10 @@ mod tests {
         assert_eq!("https://a".parse::<Target>().unwrap().protocol(), ServiceProtocol::Http1);
         let raw = "tcp://a:1".parse::<Target>().unwrap();
         assert_eq!((raw.protocol(), raw.http()), (ServiceProtocol::Http1, None));
-        assert_eq!(raw.check_routable(), Err(NotRoutable));
+        assert_eq!(raw.check_routable(), Err(NotRoutable::Tcp));
+        let datagrams = "udp://127.0.0.1:53".parse::<Target>().unwrap();
+        assert_eq!((datagrams.check_routable(), datagrams.carries()), (Err(NotRoutable::Udp), Carries::Udp));
+        assert_eq!((datagrams.to_string().as_str(), datagrams.port()), ("udp://127.0.0.1:53", Some(53)));
     }
 
     #[test]

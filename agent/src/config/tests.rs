@@ -64,7 +64,7 @@ fn the_example_of_the_design_is_understood() {
     assert_eq!(expose.allow_from, ["192.0.2.0/24", "2001:db8::1/128"]);
     assert_eq!(expose.timeouts.first_byte_ms, Some(60_000));
     assert_eq!((expose.timeouts.idle_ms, expose.timeouts.upgrade_idle_ms), (None, Some(86_400_000)));
-    assert_eq!(config.private()[0].allow(), [Allow::Operators]);
+    assert_eq!(config.private().keys().map(ServiceName::as_str).collect::<Vec<_>>(), ["dashboard"]);
 }
 
 const EDGE: &str = r#"
@@ -289,7 +289,7 @@ allow = ["everybody"]
         (13, "a hostname needs at least one route"),
         (14, "hostname `koda.example.com` is there twice"),
         (17, "there is no service `nothing`"),
-        (18, "expected `role:operator` or `peer:NAME`"),
+        (18, "expected `role:operator`, `tag:NAME` or `peer:NAME`"),
     ];
     for (line, message) in expected {
         let there = found.iter().any(|(at, said)| *at == Some(line) && said.starts_with(message));

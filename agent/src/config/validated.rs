@@ -10,13 +10,14 @@ use std::sync::Arc;
 
 use acme::settings::Settings;
 use ipnet::IpNet;
-use protocol::control::{Expose, Register, Service, TlsEnd};
+use protocol::control::{Expose, PrivateService, Register, Service, TlsEnd};
 use protocol::field::{self, FieldError};
 use protocol::hostname::{Hostname, HostnamePattern};
-use protocol::id::{PeerName, ServiceName};
+use protocol::id::ServiceName;
 use protocol::upgrade::{self, UpgradeError};
 use rustls::RootCertStore;
 
+use super::private::{Connect, LocalAddress, Private, PrivateServices};
 use super::reach::Reach;
 use super::target::Target;
 use crate::authority::RelayAddress;
@@ -27,7 +28,9 @@ pub struct Config {
     pub(super) relay: Option<RelayAddress>,
     pub(super) services: BTreeMap<ServiceName, ServiceConfig>,
     pub(super) expose: Vec<Expose>,
-    pub(super) private: Vec<Private>,
+    pub(super) private: PrivateServices,
+    pub(super) connects: Vec<Connect>,
+    pub(super) socks5: Option<LocalAddress>,
     pub(super) acme: Option<Settings>,
 }
 
@@ -57,20 +60,6 @@ pub enum ProxyProtocol {
     V1,
     /// Binary.
     V2,
-}
-
-/// A service for enrolled operators.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Private {
-    pub(super) service: ServiceName,
-    pub(super) allow: Vec<Allow>,
-}
-
-/// Who may reach a private service.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Allow {
-    Operators,
-    Peer(PeerName),
 }
 
 impl Config {
@@ -115,9 +104,22 @@ impl Config {
         Reach::of(service, &self.expose)
     }
 
+    /// The services for other peers.
     #[must_use]
-    pub fn private(&self) -> &[Private] {
+    pub fn private(&self) -> &PrivateServices {
         &self.private
+    }
+
+    /// The doors to services of other peers.
+    #[must_use]
+    pub fn connects(&self) -> &[Connect] {
+        &self.connects
+    }
+
+    /// Where the one door to all of them is.
+    #[must_use]
+    pub fn socks5(&self) -> Option<LocalAddress> {
+        self.socks5
     }
 
     /// What the relay is told of this: names and protocols, never an address.
@@ -128,10 +130,15 @@ impl Config {
             protocol: service.target.protocol(),
             per_visitor: service.proxy_protocol.is_some(),
         };
+        let private = |(name, private): (&ServiceName, &Private)| PrivateService {
+            name: name.clone(),
+            carries: private.carries,
+        };
         Register {
             revision,
             services: self.services.iter().map(service).collect(),
             expose: self.expose.clone(),
+            private: self.private.iter().map(private).collect(),
         }
     }
 }
@@ -154,18 +161,6 @@ impl ServiceConfig {
     }
 }
 
-impl Private {
-    #[must_use]
-    pub fn service(&self) -> &ServiceName {
-        &self.service
-    }
-
-    #[must_use]
-    pub fn allow(&self) -> &[Allow] {
-        &self.allow
-    }
-}
-
 /// `v1` or `v2`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("expected `v1` or `v2`")]
@@ -179,23 +174,6 @@ impl FromStr for ProxyProtocol {
             "v1" => Ok(Self::V1),
             "v2" => Ok(Self::V2),
             _ => Err(ProxyProtocolError),
-        }
-    }
-}
-
-/// `role:operator` or `peer:NAME`.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("expected `role:operator` or `peer:NAME`")]
-pub struct AllowError;
-
-impl FromStr for Allow {
-    type Err = AllowError;
-
-    fn from_str(text: &str) -> Result<Self, AllowError> {
-        match text.split_once(':') {
-            Some(("role", "operator")) => Ok(Self::Operators),
-            Some(("peer", name)) => name.parse().map(Self::Peer).map_err(|_| AllowError),
-            _ => Err(AllowError),
         }
     }
 }
@@ -276,14 +254,5 @@ mod tests {
         assert_eq!("2001:db8::/32".parse::<Network>().unwrap().to_string(), "2001:db8::/32");
         assert!(matches!("192.0.2.7/24".parse::<Network>(), Err(NetworkError::HostBits(_))));
         assert!(matches!("192.0.2.0/33".parse::<Network>(), Err(NetworkError::Shape)));
-    }
-
-    #[test]
-    fn who_is_allowed() {
-        assert_eq!("role:operator".parse(), Ok(Allow::Operators));
-        assert_eq!("peer:laptop".parse(), Ok(Allow::Peer("laptop".parse().unwrap())));
-        for text in ["operator", "role:host", "peer:", "peer:A"] {
-            assert_eq!(text.parse::<Allow>(), Err(AllowError), "{text}");
-        }
     }
 }

@@ -12,15 +12,21 @@ use proxy_header::{ProxiedAddress, ProxyHeader};
 
 use crate::config::ProxyProtocol;
 
-/// The bytes; `origin` is where this agent connected to, none for a socket of the file system.
+/// The bytes; `origin` is where this agent connected to, none for a socket of the file system. Of another peer no address
+/// is known that would mean anything to the origin.
 pub(super) fn header(
     version: ProxyProtocol,
-    visitor: SocketAddr,
+    visitor: Option<SocketAddr>,
     origin: Option<SocketAddr>,
 ) -> io::Result<Vec<u8>> {
-    // A dual-stack socket shows IPv4 in the clothes of IPv6.
-    let visitor = SocketAddr::new(visitor.ip().to_canonical(), visitor.port());
-    let header = ProxyHeader::with_address(ProxiedAddress::stream(visitor, destination(visitor, origin)));
+    let header = match visitor {
+        Some(visitor) => {
+            // A dual-stack socket shows IPv4 in the clothes of IPv6.
+            let visitor = SocketAddr::new(visitor.ip().to_canonical(), visitor.port());
+            ProxyHeader::with_address(ProxiedAddress::stream(visitor, destination(visitor, origin)))
+        }
+        None => ProxyHeader::with_local(),
+    };
     let mut bytes = Vec::with_capacity(128);
     let encoded = match version {
         ProxyProtocol::V1 => header.encode_v1(&mut bytes),
@@ -51,7 +57,7 @@ mod tests {
     use super::*;
 
     fn v1(visitor: &str, origin: &str) -> String {
-        let bytes = header(ProxyProtocol::V1, visitor.parse().unwrap(), origin.parse().ok()).unwrap();
+        let bytes = header(ProxyProtocol::V1, visitor.parse().ok(), origin.parse().ok()).unwrap();
         String::from_utf8(bytes).unwrap()
     }
 
@@ -74,18 +80,25 @@ mod tests {
 
     #[test]
     fn golden_bytes_of_version_2() {
-        let visitor = "192.0.2.7:50000".parse().unwrap();
+        let visitor = "192.0.2.7:50000".parse().ok();
         let bytes = header(ProxyProtocol::V2, visitor, "127.0.0.1:3000".parse().ok()).unwrap();
         let mut expected = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".to_vec();
         expected.extend_from_slice(&[192, 0, 2, 7, 127, 0, 0, 1, 0xc3, 0x50, 0x0b, 0xb8]);
         assert_eq!(bytes, expected);
     }
 
+    #[test]
+    fn of_another_peer_no_address_is_told() {
+        let origin = "127.0.0.1:3000".parse().ok();
+        assert_eq!(header(ProxyProtocol::V1, None, origin).unwrap(), b"PROXY UNKNOWN\r\n");
+        assert!(header(ProxyProtocol::V2, None, origin).unwrap().starts_with(b"\r\n\r\n\0\r\nQUIT\n\x20"));
+    }
+
     proptest! {
         #[test]
         fn whoever_reads_it_learns_the_visitor(visitor: SocketAddr, origin: Option<SocketAddr>) {
             for version in [ProxyProtocol::V1, ProxyProtocol::V2] {
-                let bytes = header(version, visitor, origin).unwrap();
+                let bytes = header(version, Some(visitor), origin).unwrap();
                 let (read, length) = ProxyHeader::parse(&bytes, ParseConfig::default()).unwrap();
                 let told = read.proxied_address().unwrap();
                 prop_assert_eq!(length, bytes.len());

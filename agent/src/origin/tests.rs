@@ -22,7 +22,7 @@ fn visitor() -> SocketAddr {
 }
 
 async fn fails(target: &str) -> StreamReset {
-    origin(target, OriginTrust::DangerousAnyCertificate).connect(visitor()).await.unwrap_err().reset()
+    origin(target, OriginTrust::DangerousAnyCertificate).connect(Some(visitor())).await.unwrap_err().reset()
 }
 
 #[tokio::test]
@@ -45,7 +45,7 @@ async fn a_unix_socket() {
     let path = folder.path().join("app.sock");
     let listener = tokio::net::UnixListener::bind(&path).unwrap();
     let connected =
-        origin(&format!("unix:{}", path.display()), OriginTrust::Platform).connect(visitor()).await;
+        origin(&format!("unix:{}", path.display()), OriginTrust::Platform).connect(Some(visitor())).await;
     assert!(matches!(connected, Ok(OriginStream::Unix(_))));
     listener.accept().await.unwrap();
 }
@@ -81,7 +81,7 @@ async fn tls_by_what_is_trusted() {
     roots.add(der).unwrap();
     let target = format!("https://localhost:{port}");
     for trust in [OriginTrust::Roots(Arc::new(roots.clone())), OriginTrust::DangerousAnyCertificate] {
-        let Ok(OriginStream::Tls(mut tls)) = origin(&target, trust).connect(visitor()).await else {
+        let Ok(OriginStream::Tls(mut tls)) = origin(&target, trust).connect(Some(visitor())).await else {
             panic!("no TLS");
         };
         let mut word = String::new();
@@ -92,11 +92,11 @@ async fn tls_by_what_is_trusted() {
     let mut wrong = rustls::RootCertStore::empty();
     wrong.add(other).unwrap();
     let untrusted =
-        origin(&target, OriginTrust::Roots(Arc::new(wrong))).connect(visitor()).await.unwrap_err();
+        origin(&target, OriginTrust::Roots(Arc::new(wrong))).connect(Some(visitor())).await.unwrap_err();
     assert_eq!(untrusted.reset(), StreamReset::OriginTls);
     // The name counts too.
     let by_address = origin(&format!("https://127.0.0.1:{port}"), OriginTrust::Roots(Arc::new(roots)));
-    assert_eq!(by_address.connect(visitor()).await.unwrap_err().reset(), StreamReset::OriginTls);
+    assert_eq!(by_address.connect(Some(visitor())).await.unwrap_err().reset(), StreamReset::OriginTls);
 }
 
 fn introducing(target: &str, version: ProxyProtocol) -> Origin {
@@ -122,7 +122,7 @@ async fn the_visitor_comes_first_also_before_tls() {
             first_line(tcp).await
         };
         // No TLS comes of it: the other end hangs up.
-        let (line, connected) = tokio::join!(hear, origin.connect(visitor()));
+        let (line, connected) = tokio::join!(hear, origin.connect(Some(visitor())));
         assert_eq!(line, format!("PROXY TCP4 192.0.2.7 127.0.0.1 50000 {port}\r\n"), "{scheme}");
         assert_eq!(connected.is_ok(), scheme != "https");
     }
@@ -134,7 +134,7 @@ async fn a_visitor_who_brings_tls_along_finds_the_bare_connection_behind_the_hea
     let port = listener.local_addr().unwrap().port();
     for scheme in ["https", "tcp"] {
         let origin = introducing(&format!("{scheme}://127.0.0.1:{port}"), ProxyProtocol::V1);
-        let mut bare = origin.connect_bare(visitor()).await.unwrap();
+        let mut bare = origin.connect_bare(Some(visitor())).await.unwrap();
         let OriginStream::Tcp(tcp) = &mut bare else { panic!("TLS of our own") };
         tcp.write_all(b"\x16\x03\x01").await.unwrap();
         bare.settle();
@@ -153,7 +153,7 @@ async fn a_unix_socket_is_told_the_visitor_as_well() {
     let path = folder.path().join("app.sock");
     let listener = tokio::net::UnixListener::bind(&path).unwrap();
     let origin = introducing(&format!("unix:{}", path.display()), ProxyProtocol::V1);
-    let _connected = origin.connect(visitor()).await.unwrap();
+    let _connected = origin.connect(Some(visitor())).await.unwrap();
     let line = first_line(listener.accept().await.unwrap().0).await;
     assert_eq!(line, "PROXY TCP4 192.0.2.7 0.0.0.0 50000 0\r\n");
 }

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::*;
 use crate::config::{OriginTrust, of_command_line};
 use crate::offer::Offer;
-use crate::testing::{FakeRelay, key, no_certificates};
+use crate::testing::{FakeRelay, behind, key, no_certificates};
 
 fn credentials(relay: &FakeRelay) -> Credentials {
     Credentials {
@@ -57,7 +57,7 @@ async fn a_session_registers_serves_follows_changes_and_withdraws() {
     let (board, stop) = (Board::default(), CancellationToken::new());
     let agent = async {
         let session = Session::establish(&credentials(&relay)).await.unwrap();
-        session.run(&offers, &no_certificates(), &board, &stop).await
+        session.run(&behind(offers.clone(), no_certificates()), &board, &stop).await
     };
     let test = async {
         let (hello, mut control) = relay.admit().await;
@@ -119,7 +119,7 @@ async fn an_origin_that_is_told_visitors_gets_no_stream_that_others_may_share() 
     let (board, stop) = (Board::default(), CancellationToken::new());
     let agent = async {
         let session = Session::establish(&credentials(&relay)).await.unwrap();
-        session.run(&offers, &no_certificates(), &board, &stop).await
+        session.run(&behind(offers.clone(), no_certificates()), &board, &stop).await
     };
     let test = async {
         let (_, mut control) = relay.admit().await;

@@ -75,6 +75,11 @@ impl ToRelay {
         Self { stream, urgency: Urgency::new(shares), open: true }
     }
 
+    /// The number of the stream in its connection.
+    pub(crate) fn number(&self) -> u64 {
+        self.stream.id().into()
+    }
+
     /// Everything has been said.
     fn end(&mut self) {
         self.open = false;

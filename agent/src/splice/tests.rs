@@ -30,7 +30,7 @@ async fn bed() -> Bed {
     let config = config::of_command_line("a.example".parse().unwrap(), routes, &trust);
     let origins = Origins::prepare(&config).unwrap();
     let service = config.services().keys().next().unwrap();
-    let connected = origins.find(service).unwrap().connect(([192, 0, 2, 7], 1).into()).await.unwrap();
+    let connected = origins.find(service).unwrap().connect(Some(([192, 0, 2, 7], 1).into())).await.unwrap();
     let (origin, _) = listener.accept().await.unwrap();
     let relay = FakeRelay::start();
     let (tunnel, connection) = relay.tunnel().await;

@@ -1,82 +1,36 @@
 //! A certificate authority of the relay's own, for hostnames that have no other certificate: tests, the demo, a network
-//! whose devices trust its root. The [`root`] is good for the owner's names alone, the [`subtrees`] of the DNS that it
-//! permits.
+//! whose devices trust its root. The [root](ca::root) is good for the owner's names alone. Here is for which names it is
+//! made and when that is made anew, and what it signed.
 
-mod root;
-mod subtrees;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeSet, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use process::private_file::PrivateFileError;
+use ca::error::CaError;
+use ca::leaf::Leaf;
+use ca::root::{Found, Root, Subject};
+use ca::subtrees::Subtrees;
 use protocol::hostname::{Hostname, HostnamePattern};
-use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair, KeyUsagePurpose};
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::PrivateKeyDer;
 use rustls::sign::CertifiedKey;
 use time::{Duration, OffsetDateTime};
 
-use self::root::Found;
-use self::subtrees::Subtrees;
 use crate::lock::lock;
 
 /// The root's file, in the relay's data folder.
 pub(crate) const ROOT_FILE: &str = "ca.pem";
 
-const LEAF_LIFETIME: Duration = Duration::days(7);
-/// A leaf is made anew when this much of its life is left.
-const LEAF_MARGIN: Duration = Duration::days(3);
-/// Clocks differ.
-const BACKDATE: Duration = Duration::hours(1);
+const SUBJECT: &str = "Adit internal CA";
 /// After a failure nothing is signed for so long: a disk that is full is not asked again for each visitor.
 const REST: Duration = Duration::seconds(5);
-
-/// Why there is no internal CA.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum CaError {
-    #[error("the internal CA's files cannot be used")]
-    File(#[from] PrivateFileError),
-    #[error("the internal CA's root in `{}` cannot be read", .path.display())]
-    Root {
-        path: PathBuf,
-        #[source]
-        source: std::io::Error,
-    },
-    #[error("`{}` is not text", .0.display())]
-    NotText(PathBuf),
-    #[error("`{}` holds no certificate that can be understood", .0.display())]
-    Malformed(PathBuf),
-    #[error("the root in `{}` is not of the key beside it, or was made by another program", .0.display())]
-    Foreign(PathBuf),
-    #[error("the internal CA cannot sign")]
-    Sign(#[from] rcgen::Error),
-    #[error("a certificate of the internal CA cannot be used")]
-    Leaf(#[from] rustls::Error),
-}
-
-impl CaError {
-    /// The way out, where there is one.
-    pub(crate) fn hint(&self) -> Option<String> {
-        match self {
-            Self::File(error) => error.hint(),
-            Self::Malformed(path) | Self::Foreign(path) => Some(format!(
-                "move `{}` away: the next start makes a root of the key beside it",
-                path.display()
-            )),
-            Self::Root { .. } | Self::NotText(_) | Self::Sign(_) | Self::Leaf(_) => None,
-        }
-    }
-}
 
 /// The CA and the leafs that it has made. There is one for each name that is granted or served, so their number, and that
 /// of the names in the root, is bounded by what the owner of the relay allowed.
 #[derive(Debug)]
 pub(crate) struct InternalCa {
-    root_file: PathBuf,
-    issuer: Issuer<'static, KeyPair>,
+    root: Root,
     scope: Scope,
     state: Mutex<State>,
 }
@@ -98,12 +52,6 @@ struct State {
     failed_at: Option<OffsetDateTime>,
 }
 
-#[derive(Debug)]
-struct Leaf {
-    certificate: Arc<CertifiedKey>,
-    renew_at: OffsetDateTime,
-}
-
 impl InternalCa {
     /// The CA in this folder: `ca-key.pem` and, for everybody to trust, `ca.pem`. Made where it is missing. Without
     /// `domains` it signs for every name, and its root permits the relay's own `name` and those.
@@ -112,13 +60,12 @@ impl InternalCa {
         name: &Hostname,
         domains: &BTreeSet<Hostname>,
     ) -> Result<Self, CaError> {
-        let root_file = folder.join(ROOT_FILE);
-        let key = root::key(&folder.join("ca-key.pem"), &root_file)?;
-        let found = root::read(&root_file, &key)?;
+        let (key_file, root_file) = (folder.join("ca-key.pem"), folder.join(ROOT_FILE));
+        let (root, found) = Root::open(&key_file, &root_file, Subject::Always(SUBJECT))?;
         let domains = Subtrees::new(domains.iter().cloned());
         let scope = domains.map_or_else(|| Scope::Growing(name.clone()), Scope::Domains);
         let state = State { permitted: None, leafs: HashMap::new(), failed_at: None };
-        let ca = Self { root_file, issuer: root::issuer(key), scope, state: Mutex::new(state) };
+        let ca = Self { root, scope, state: Mutex::new(state) };
         let permitted = ca.begin(found)?;
         lock(&ca.state).permitted = permitted;
         Ok(ca)
@@ -162,19 +109,17 @@ impl InternalCa {
     pub(crate) fn certificate(&self, name: &HostnamePattern) -> Option<Arc<CertifiedKey>> {
         let now = OffsetDateTime::now_utc();
         let mut state = lock(&self.state);
-        if let Some(leaf) = state.leafs.get(name).filter(|leaf| now < leaf.renew_at) {
-            return Some(Arc::clone(&leaf.certificate));
+        if let Some(leaf) = state.leafs.get(name).filter(|leaf| !leaf.is_due(now)) {
+            return Some(leaf.certificate());
         }
         if !self.signs_for(name) || state.failed_at.is_some_and(|at| now - at < REST) {
             return None;
         }
-        let signed = self.grow(&mut state, std::slice::from_ref(name)).and_then(|()| self.sign(name, now));
+        let signed =
+            self.grow(&mut state, std::slice::from_ref(name)).and_then(|()| self.root.sign(name, now));
         match signed {
-            Ok(certificate) => {
-                let leaf = Leaf {
-                    certificate: Arc::clone(&certificate),
-                    renew_at: now + LEAF_LIFETIME - LEAF_MARGIN,
-                };
+            Ok(leaf) => {
+                let certificate = leaf.certificate();
                 state.leafs.insert(name.clone(), leaf);
                 Some(certificate)
             }
@@ -201,8 +146,8 @@ impl InternalCa {
 
     /// Writes a root, and says who has to hear of it.
     fn make(&self, permitted: Subtrees, before: &Found) -> Result<Subtrees, CaError> {
-        root::write(&self.root_file, &self.issuer, &permitted)?;
-        let file = self.root_file.display();
+        self.root.write(&permitted)?;
+        let file = self.root.file().display();
         match before {
             Found::Nothing => tracing::info!(%file, names = %permitted, "the internal CA's root is made"),
             Found::Unconstrained => tracing::warn!(
@@ -218,38 +163,4 @@ impl InternalCa {
         }
         Ok(permitted)
     }
-
-    fn sign(&self, name: &HostnamePattern, now: OffsetDateTime) -> Result<Arc<CertifiedKey>, CaError> {
-        let key = KeyPair::generate()?;
-        let mut params = leaf_params(name.as_str(), now)?;
-        params.use_authority_key_identifier_extension = true;
-        let leaf = params.signed_by(&key, &self.issuer)?;
-        certified(leaf.der().clone(), &key)
-    }
-}
-
-fn certified(
-    leaf: rustls::pki_types::CertificateDer<'static>,
-    key: &KeyPair,
-) -> Result<Arc<CertifiedKey>, CaError> {
-    let secret = PrivateKeyDer::Pkcs8(key.serialize_der().into());
-    Ok(Arc::new(CertifiedKey::from_der(vec![leaf], secret, &aws_lc_rs::default_provider())?))
-}
-
-fn leaf_params(name: &str, now: OffsetDateTime) -> Result<CertificateParams, rcgen::Error> {
-    let mut params = CertificateParams::new(vec![name.to_owned()])?;
-    params.distinguished_name.push(DnType::CommonName, name.chars().take(64).collect::<String>());
-    params.not_before = now - BACKDATE;
-    params.not_after = now + LEAF_LIFETIME;
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    Ok(params)
-}
-
-/// A certificate that nobody signed: agents trust the relay's key, not this.
-pub(crate) fn self_signed(name: &str) -> Result<Arc<CertifiedKey>, CaError> {
-    let key = KeyPair::generate()?;
-    let mut params = leaf_params(name, OffsetDateTime::now_utc())?;
-    params.not_after = OffsetDateTime::now_utc() + root::LIFETIME;
-    certified(params.self_signed(&key)?.der().clone(), &key)
 }

@@ -152,7 +152,13 @@ impl From<StreamFailure> for IngressError {
                 StreamReset::OriginTls => Self::OriginTls,
                 StreamReset::Busy => Self::AgentBusy,
                 StreamReset::OriginBroke => Self::OriginBroke,
-                StreamReset::Cancelled | StreamReset::Header => Self::TunnelLost,
+                // Those of streams between peers an agent has no reason to send here.
+                StreamReset::Cancelled
+                | StreamReset::Header
+                | StreamReset::NotGranted
+                | StreamReset::PeerOffline
+                | StreamReset::NotAllowed
+                | StreamReset::Unproven => Self::TunnelLost,
             },
             StreamFailure::UnknownReset(_) | StreamFailure::SessionLost => Self::TunnelLost,
         }

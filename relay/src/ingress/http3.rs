@@ -158,6 +158,8 @@ async fn run(
                 }
                 _ => return Ok(()),
             },
+            // Nothing here is sent in datagrams; what comes in them is not kept.
+            Ok(_) = connection.read_datagram() => {}
             _ = look.tick() => if streams.visitor.is_stale() {
                 if leaving.is_some_and(|asked| asked.elapsed() > FAREWELL) {
                     return Ok(());

@@ -40,7 +40,13 @@ pub(crate) fn judge(failure: &SendFailure, intact: bool) -> Rescue {
             | StreamReset::OriginTls
             | StreamReset::Busy => Rescue::Elsewhere,
             StreamReset::OriginBroke if failure.reused => Rescue::Fresh,
-            StreamReset::OriginBroke | StreamReset::Cancelled | StreamReset::Header => Rescue::No,
+            StreamReset::OriginBroke
+            | StreamReset::Cancelled
+            | StreamReset::Header
+            | StreamReset::NotGranted
+            | StreamReset::PeerOffline
+            | StreamReset::NotAllowed
+            | StreamReset::Unproven => Rescue::No,
         },
         FailureReason::Stream(StreamFailure::UnknownReset(_)) => Rescue::No,
         FailureReason::Http(_) if failure.reused || failure.unsent.is_some() => Rescue::Fresh,

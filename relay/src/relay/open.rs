@@ -24,7 +24,7 @@ use crate::certificates::Automatic;
 use crate::config::validated::{Config, Listen};
 use crate::edge::admission::Admission;
 use crate::edge::cert::{Certificates, FileCertificates, Sources};
-use crate::edge::internal_ca::{self, InternalCa};
+use crate::edge::internal_ca::InternalCa;
 use crate::edge::shards::Shards;
 use crate::edge::visitor_certificates::{Authorities, VisitorCertificates};
 use crate::edge::{listener, tls};
@@ -65,7 +65,7 @@ pub(super) async fn open(config: &Config, stop: &CancellationToken) -> Result<Op
     let certificates = certificates(config, Arc::clone(&registry), &keeper)?;
     let challenges = Arc::clone(&keeper.challenges);
     let automatic = automatic(config, keeper, Arc::clone(&registry), Arc::clone(&certificates));
-    let fallback = internal_ca::self_signed(config.name.as_str())?;
+    let fallback = ca::leaf::self_signed(config.name.as_str())?;
     let visitor_certificates = visitor_certificates(config, Arc::clone(&certificates))?;
     let udp =
         tls::udp(Arc::clone(&certificates), fallback, Arc::clone(&visitor_certificates), config.edge.http3)?;

@@ -31,9 +31,11 @@ use protocol::id::PeerName;
 use protocol::key::{PublicKey, SecretKey};
 use protocol::token::TokenHash;
 
+pub(crate) use protocol::roster::Role;
+
 pub(crate) use self::error::StoreError;
 pub(crate) use self::record::{
-    AuditEntry, Grants, NewPeer, Peer, Pending, Redeemed, Refusal, Requested, Role, Token, TokenState,
+    AuditEntry, Grants, NewPeer, Peer, Pending, Redeemed, Refusal, Requested, Token, TokenState,
 };
 use self::sqlite::{Connection, Pools};
 

@@ -2,12 +2,13 @@
 
 use protocol::id::PeerName;
 use protocol::key::PublicKey;
+use protocol::roster::Role;
 use sqlx::{Error, Row as _, query, query_scalar};
 
 use super::audit::{self, ADMIN, Action};
 use super::error::Undone;
 use super::grants;
-use super::record::{Grants, Peer, Role};
+use super::record::{Grants, Peer};
 use super::row::{key, parsed};
 use super::sqlite::{Connection, Row};
 

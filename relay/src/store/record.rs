@@ -2,55 +2,16 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::str::FromStr;
 
 use protocol::hostname::HostnamePattern;
 use protocol::id::{PeerName, Tag};
 use protocol::key::PublicKey;
+use protocol::roster::Role;
 use protocol::service::ServicePattern;
 use serde::{Deserialize, Serialize};
 
 /// How many hostnames, services and tags, of each, one peer or token may have.
 pub(super) const MOST_OF_A_KIND: usize = 256;
-
-/// What a peer is here for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Role {
-    /// It offers services.
-    Host,
-    /// It reaches private services.
-    Operator,
-}
-
-/// Why a text is no role.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a role is `host` or `operator`")]
-pub(crate) struct RoleError;
-
-impl Role {
-    /// The role as text.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Host => "host",
-            Self::Operator => "operator",
-        }
-    }
-}
-
-impl FromStr for Role {
-    type Err = RoleError;
-
-    fn from_str(text: &str) -> Result<Self, RoleError> {
-        [Self::Host, Self::Operator].into_iter().find(|role| role.as_str() == text).ok_or(RoleError)
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
 
 /// What a peer may do, and what others may do with it. What comes out of the store is in alphabetical order, each once.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,12 +3,13 @@
 
 use protocol::id::PeerName;
 use protocol::key::PublicKey;
+use protocol::roster::Role;
 use protocol::token::TokenHash;
 use sqlx::{Error, Row as _, query, query_scalar};
 
 use super::audit::{self, ADMIN, Action};
 use super::error::Undone;
-use super::record::{Grants, NewPeer, Redeemed, Role, Token, TokenState};
+use super::record::{Grants, NewPeer, Redeemed, Token, TokenState};
 use super::row::{parsed, parsed_if_any};
 use super::sqlite::{Connection, Row};
 use super::{grants, peers};

@@ -14,6 +14,7 @@ use quinn::{ConnectionError, RecvStream, SendStream};
 use super::establish::ControlStream;
 use super::registry::{Registry, Seat};
 use super::session::Session;
+use super::{datagrams, private};
 
 /// How often idle streams are looked through.
 const PRUNE: Duration = Duration::from_secs(15);
@@ -35,6 +36,8 @@ pub(crate) enum SessionEnd {
     Write(#[source] std::io::Error),
     #[error("the agent asked for {0} hostnames, more than a session may have")]
     TooMany(usize),
+    #[error("the agent offers {0} private services, more than a session may have")]
+    TooManyPrivate(usize),
     #[error("the agent sent a message that cannot be read")]
     Malformed(#[source] serde_json::Error),
 }
@@ -43,7 +46,9 @@ impl SessionEnd {
     /// What the agent is told, where it can still be told anything.
     fn close_code(&self) -> SessionClose {
         match self {
-            Self::Malformed(_) | Self::Control(_) | Self::TooMany(_) => SessionClose::Protocol,
+            Self::Malformed(_) | Self::Control(_) | Self::TooMany(_) | Self::TooManyPrivate(_) => {
+                SessionClose::Protocol
+            }
             Self::Connection(_) | Self::Write(_) => SessionClose::Done,
         }
     }
@@ -51,12 +56,14 @@ impl SessionEnd {
 
 /// Runs until the session ends; says why, once.
 pub(crate) async fn run(mut seat: Seat, control: ControlStream) {
-    let session = Arc::clone(&seat.session);
+    let (session, registry) = (Arc::clone(&seat.session), Arc::clone(&seat.registry));
     let (peer, address) = (&session.peer, session.connection.remote_address());
     tracing::info!(%peer, %address, instance = session.instance, software = session.software, "session up");
     let end = tokio::select! {
         end = run_inner(&mut seat, control) => end,
         never = session.watch_crowd() => match never {},
+        never = private::serve(&session, &registry) => match never {},
+        never = datagrams::carry(&session) => match never {},
     };
     drop(seat);
     session.close(end.close_code());
@@ -65,7 +72,8 @@ pub(crate) async fn run(mut seat: Seat, control: ControlStream) {
 }
 
 async fn run_inner(seat: &mut Seat, control: ControlStream) -> SessionEnd {
-    let Seat { session, registry, news } = seat;
+    let Seat { session, registry, news, roster, too_large } = seat;
+    let mut seen_at = session.connection.remote_address();
     let ControlStream { send, recv } = control;
     let mut teller = Teller { send, told: Vec::new() };
     let mut frames = std::pin::pin!(frames(recv));
@@ -74,7 +82,16 @@ async fn run_inner(seat: &mut Seat, control: ControlStream) -> SessionEnd {
         let outcome = tokio::select! {
             frame = frames.next() => on_frame(frame, session, registry, &mut teller).await,
             Some(changed) = news.recv() => teller.tell(changed, session).await,
-            _ = prune.tick() => { session.prune(Instant::now()); Ok(()) }
+            Ok(()) = roster.changed() => {
+                let roster = roster.borrow_and_update().clone();
+                teller.send(&roster).await
+            }
+            Some(datagram) = too_large.recv() => teller.send(&datagram).await,
+            _ = prune.tick() => {
+                session.prune(Instant::now());
+                registry.note_address(session, &mut seen_at);
+                Ok(())
+            }
             error = session.connection.closed() => Err(SessionEnd::Connection(error)),
         };
         if let Err(end) = outcome {
@@ -103,6 +120,9 @@ async fn on_frame(
     }
     match Register::from_frame(&frame).map_err(SessionEnd::Malformed)? {
         Some(wish) if wish.expose.len() > limits::EXPOSES => Err(SessionEnd::TooMany(wish.expose.len())),
+        Some(wish) if wish.private.len() > limits::PRIVATE_SERVICES => {
+            Err(SessionEnd::TooManyPrivate(wish.private.len()))
+        }
         Some(wish) => {
             teller.tell(registry.register(session.id, wish), session).await?;
             // Every registration makes a new route table for all; an agent that sends many waits for the next.
@@ -133,8 +153,13 @@ impl Teller {
                 Some(reason) => tracing::warn!(peer = %session.peer, %hostname, reason, "not served"),
             }
         }
-        let frame = answer.to_frame().map_err(SessionEnd::Malformed)?;
+        let told = self.send(&answer).await;
         self.told = answer.hostnames;
+        told
+    }
+
+    async fn send(&mut self, message: &impl Message) -> Result<(), SessionEnd> {
+        let frame = message.to_frame().map_err(SessionEnd::Malformed)?;
         let writing = tokio::time::timeout(READING, framed::write(&mut self.send, &frame)).await;
         writing.unwrap_or_else(|late| Err(late.into())).map_err(SessionEnd::Write)
     }

@@ -1,6 +1,7 @@
 //! All sessions, the peers that may have one, and the route table that follows from both.
 
 mod last_sealed;
+mod meetings;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -12,11 +13,14 @@ use protocol::handshake::SessionHello;
 use protocol::hostname::HostnamePattern;
 use protocol::key::PublicKey;
 use protocol::limits;
+use protocol::roster::{Roster, TooLarge};
 use quinn::Connection;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::last_sealed::LastSealed;
+pub(crate) use self::meetings::Led;
+use self::meetings::Meetings;
 use super::session::{Identity, Session};
 use crate::config::validated::Timeouts;
 use crate::lock::lock;
@@ -39,6 +43,9 @@ pub(crate) struct Seat {
     pub(crate) registry: Arc<Registry>,
     /// Answers that nobody asked for, after grants changed.
     pub(crate) news: mpsc::Receiver<Registered>,
+    /// Whom the session may meet.
+    pub(crate) roster: watch::Receiver<Roster>,
+    pub(crate) too_large: mpsc::Receiver<TooLarge>,
 }
 
 impl Drop for Seat {
@@ -60,6 +67,7 @@ struct State {
     peers: HashMap<PublicKey, Peer>,
     sessions: HashMap<u64, Live>,
     last_sealed: LastSealed,
+    meetings: Meetings,
     next_id: u64,
     timeouts: Timeouts,
 }
@@ -73,12 +81,14 @@ struct Live {
     /// What the agent no longer exposes, while connections may be left of it: they end where the hostname is taken.
     retired: VecDeque<(HostnamePattern, CancellationToken)>,
     answer: Registered,
+    roster: watch::Sender<Roster>,
 }
 
 impl Registry {
     pub(crate) fn new(timeouts: Timeouts) -> Self {
         let (peers, sessions, last_sealed) = (HashMap::new(), HashMap::new(), LastSealed::default());
-        let state = State { peers, sessions, last_sealed, next_id: 1, timeouts };
+        let state =
+            State { peers, sessions, last_sealed, meetings: Meetings::default(), next_id: 1, timeouts };
         Self {
             routes: ArcSwap::from_pointee(state.routes()),
             state: Mutex::new(state),
@@ -96,6 +106,7 @@ impl Registry {
     }
 
     fn publish(&self, state: &State) {
+        state.tell_rosters();
         self.routes.store(Arc::new(state.routes()));
         self.changed.send_replace(());
     }
@@ -130,6 +141,7 @@ impl Registry {
         state.last_sealed.retain(&peer.key, |hostname| is_granted(&peer, hostname));
         state.peers.insert(peer.key, peer);
         state.judge_all();
+        state.end_revoked();
         self.publish(&state);
     }
 
@@ -145,6 +157,7 @@ impl Registry {
             }
             stays
         });
+        state.end_revoked();
         self.publish(&state);
     }
 
@@ -175,18 +188,21 @@ impl Registry {
         let id = state.next_id;
         state.next_id += 1;
         let (sender, news) = mpsc::channel(NEWS);
+        let (tell_too_large, too_large) = mpsc::channel(NEWS);
         let who = Identity { peer, key, instance, software: shortened(&hello.software) };
-        let session = Arc::new(Session::new(id, who, connection, sender));
+        let session = Arc::new(Session::new(id, who, connection, (sender, tell_too_large)));
         let live = Live {
             session: Arc::clone(&session),
             wish: Register::default(),
             serving: Vec::new(),
             retired: VecDeque::new(),
             answer: Registered::default(),
+            roster: watch::Sender::default(),
         };
+        let roster = live.roster.subscribe();
         state.sessions.insert(id, live);
         self.publish(&state);
-        Ok(Seat { session, registry: Arc::clone(self), news })
+        Ok(Seat { session, registry: Arc::clone(self), news, roster, too_large })
     }
 
     /// Takes a session's wish in place of its earlier one.

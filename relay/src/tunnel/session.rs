@@ -14,6 +14,8 @@ use protocol::close::SessionClose;
 use protocol::control::{Registered, ServiceProtocol};
 use protocol::id::{PeerName, RequestId, ServiceName};
 use protocol::key::PublicKey;
+use protocol::limits;
+use protocol::roster::TooLarge;
 use protocol::stream::StreamHeader;
 use quinn::{Connection, VarInt};
 use tokio::sync::mpsc;
@@ -22,6 +24,7 @@ use tokio_util::task::TaskTracker;
 use transport::urgency::Shares;
 
 use super::crowd::{Crowd, Intake, Place};
+use super::datagrams::Flows;
 use super::pool::{Http1Stream, Http2Stream, Pool, RequestBody, Reuse};
 use super::stream::{FailureCell, StreamFailure, TunnelStream};
 use crate::lock::lock;
@@ -159,6 +162,10 @@ pub(crate) struct Session {
     pub(crate) connection: Connection,
     /// Answers for the agent that nobody asked for, after grants changed.
     pub(crate) news: mpsc::Sender<Registered>,
+    /// For the agent: its datagrams that did not fit.
+    pub(crate) too_large: mpsc::Sender<TooLarge>,
+    /// Where its datagrams lead.
+    pub(crate) flows: Flows,
     pools: Mutex<HashMap<ServiceName, Arc<Pool>>>,
     /// What its streams have written, urgent and not.
     shares: Arc<Shares>,
@@ -180,17 +187,43 @@ impl Session {
         id: u64,
         who: Identity,
         connection: Connection,
-        news: mpsc::Sender<Registered>,
+        (news, too_large): (mpsc::Sender<Registered>, mpsc::Sender<TooLarge>),
     ) -> Self {
         let Identity { peer, key, instance, software } = who;
         let since = Instant::now();
         let (pools, crowd, tasks) = (Mutex::default(), Arc::default(), TaskTracker::new());
-        let shares = Arc::default();
-        Self { id, peer, key, instance, software, since, connection, news, pools, shares, crowd, tasks }
+        let (shares, flows) = (Arc::default(), Flows::default());
+        Self {
+            id,
+            peer,
+            key,
+            instance,
+            software,
+            since,
+            connection,
+            news,
+            too_large,
+            flows,
+            pools,
+            shares,
+            crowd,
+            tasks,
+        }
     }
 
     pub(crate) fn close(&self, code: SessionClose) {
         self.connection.close(VarInt::from_u32(code.number()), code.to_string().as_bytes());
+    }
+
+    /// From now on the agent may open streams to other peers.
+    pub(crate) fn let_streams_in(&self) {
+        // Beside the control stream.
+        self.connection.set_max_concurrent_bi_streams(VarInt::from_u32(1 + limits::PRIVATE_STREAMS));
+    }
+
+    /// What its streams have written.
+    pub(crate) fn shares(&self) -> Arc<Shares> {
+        Arc::clone(&self.shares)
     }
 
     pub(crate) fn is_open(&self) -> bool {

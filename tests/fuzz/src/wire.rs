@@ -4,18 +4,21 @@
 use protocol::control::{EnrollAnswer, Message, Register, Registered};
 use protocol::frame::{self, Frame};
 use protocol::limits;
-use protocol::stream::{self, StreamHeader};
+use protocol::roster::{Roster, TooLarge};
+use protocol::stream::{self, Header};
 
 /// A header that is read can be written, and is the same when it is read again.
 pub fn stream_header(bytes: &[u8]) {
     let Some((head, rest)) = bytes.split_first_chunk() else { return };
-    let Ok(length) = stream::decode_head(*head) else { return };
+    let Ok((kind, length)) = stream::decode_head(*head) else { return };
     assert!(stream::HEAD + length <= limits::STREAM_HEADER, "{length} bytes of fields are too many");
-    let Some(Ok(header)) = rest.get(..length).map(StreamHeader::decode_fields) else { return };
+    let Some(Ok(header)) = rest.get(..length).map(|fields| Header::decode_fields(kind, fields)) else {
+        return;
+    };
     let written = header.encode();
     let (head, fields) = written.split_first_chunk().expect("a head");
-    assert_eq!(stream::decode_head(*head), Ok(fields.len()));
-    assert_eq!(StreamHeader::decode_fields(fields), Ok(header));
+    assert_eq!(stream::decode_head(*head), Ok((kind, fields.len())));
+    assert_eq!(Header::decode_fields(kind, fields), Ok(header));
 }
 
 /// Frames, one behind the other, each read as every message that there is.
@@ -26,6 +29,8 @@ pub fn control(bytes: &[u8]) {
         message::<Register>(&frame);
         message::<Registered>(&frame);
         message::<EnrollAnswer>(&frame);
+        message::<Roster>(&frame);
+        message::<TooLarge>(&frame);
     }
 }
 

@@ -28,6 +28,8 @@ mod http3;
 mod http3_clients;
 mod interim;
 mod internal_ca;
+#[cfg(target_os = "linux")]
+mod lab;
 mod limits;
 mod metrics;
 mod neighbours;
@@ -44,6 +46,7 @@ mod strangers;
 mod streaming;
 mod testssl;
 mod tls;
+mod trust;
 mod upgrades;
 mod visitor_certificates;
 mod websocket;

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::config::visitor_certificates::VisitorCertificate;
 use crate::edge::cert::Sources;
-use crate::edge::internal_ca::{self, InternalCa};
+use crate::edge::internal_ca::InternalCa;
 use crate::edge::visitor_certificates::Authorities;
 
 const RELAY: &str = "relay.example.com";
@@ -34,7 +34,7 @@ fn resolver(folder: &TempDir, http3: bool) -> UdpCertificate {
     let authorities = Authorities::load(&[rule]).unwrap();
     let visitor_certificates =
         Arc::new(VisitorCertificates::new(authorities, Arc::clone(&certificates)).unwrap());
-    let fallback = internal_ca::self_signed(RELAY).unwrap();
+    let fallback = ca::leaf::self_signed(RELAY).unwrap();
     UdpCertificate { certificates, fallback, visitor_certificates, http3 }
 }
 

@@ -7,11 +7,11 @@ use protocol::hostname::{Hostname, HostnamePattern};
 
 /// None of them lies within another. There is at least one: no domain at all would permit every name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Subtrees(BTreeSet<Hostname>);
+pub struct Subtrees(BTreeSet<Hostname>);
 
 impl Subtrees {
     /// Nothing where there is no domain.
-    pub(super) fn new(domains: impl IntoIterator<Item = Hostname>) -> Option<Self> {
+    pub fn new(domains: impl IntoIterator<Item = Hostname>) -> Option<Self> {
         let mut domains = domains.into_iter();
         let mut all = Self::from(domains.next()?);
         domains.for_each(|domain| all.add(domain));
@@ -19,19 +19,19 @@ impl Subtrees {
     }
 
     /// Whether a certificate for this name, or this wildcard, may come from the root.
-    pub(super) fn permit(&self, name: &HostnamePattern) -> bool {
+    pub fn permit(&self, name: &HostnamePattern) -> bool {
         self.hold(&name.domain())
     }
 
     /// Permits a domain as well.
-    pub(super) fn add(&mut self, domain: Hostname) {
+    pub fn add(&mut self, domain: Hostname) {
         if !self.hold(&domain) {
             self.0.retain(|inner| !inner.is_within(&domain));
             self.0.insert(domain);
         }
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Hostname> {
+    pub fn iter(&self) -> impl Iterator<Item = &Hostname> {
         self.0.iter()
     }
 

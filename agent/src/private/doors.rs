@@ -1,0 +1,436 @@
+//! Doors on this device to services of other peers: a port for each, as long as the configuration names it.
+
+mod datagrams;
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use process::terminal;
+use protocol::control::Carries;
+use protocol::service::ServiceAddress;
+use protocol::talk::{Described, Say};
+use serde::{Deserialize, Serialize};
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::operator::{Known, Operator, ReachError};
+use super::socks;
+use super::talk::TalkError;
+use crate::config::{Config, Connect, LocalAddress};
+use crate::offer::Offers;
+use crate::origin::OriginStream;
+
+/// How long until a door that could not be opened is tried again.
+const AGAIN: Duration = Duration::from_secs(5);
+/// The same trouble of one door is said this often.
+const BETWEEN_COMPLAINTS: Duration = Duration::from_secs(10);
+/// Connections that one door has open at once.
+const MOST: usize = 1024;
+
+/// A door that is wanted.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Door {
+    To(Connect),
+    /// To all services, by their names.
+    Socks5(LocalAddress),
+}
+
+impl Door {
+    /// `home/dashboard`, or `socks5`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Self::To(connect) => connect.service.to_string(),
+            Self::Socks5(_) => "socks5".to_owned(),
+        }
+    }
+
+    fn wanted_by(config: &Config) -> Vec<Self> {
+        let doors = config.connects().iter().cloned().map(Self::To);
+        doors.chain(config.socks5().map(Self::Socks5)).collect()
+    }
+}
+
+/// How it is with a door.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "lowercase")]
+pub enum DoorState {
+    /// Not yet: for the peer to be there.
+    Waiting { reason: String },
+    Open {
+        address: SocketAddr,
+        /// What to open in a browser, where there is something.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        url: Option<String>,
+    },
+    Failed {
+        error: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hint: Option<String>,
+    },
+}
+
+/// Why a door is not open.
+#[derive(Debug, thiserror::Error)]
+enum DoorError {
+    #[error(transparent)]
+    Reach(#[from] ReachError),
+    #[error("cannot ask `{peer}` which port the service has")]
+    Ask { peer: String, source: TalkError },
+    #[error("the service `{0}` has no port of its own")]
+    NoPort(ServiceAddress),
+    #[error("cannot listen on `{address}`")]
+    Listen { address: SocketAddr, source: io::Error },
+    #[error("`--https` is for connections, and `{0}` takes datagrams")]
+    NoTls(ServiceAddress),
+}
+
+impl DoorError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Reach(error) => error.hint(),
+            Self::NoPort(_) => Some("say where to listen: `--listen 127.0.0.1:8080`".to_owned()),
+            Self::Listen { source, .. } => match source.kind() {
+                io::ErrorKind::AddrInUse => Some(
+                    "another program listens there; choose another with `--listen 127.0.0.1:PORT`".to_owned(),
+                ),
+                io::ErrorKind::PermissionDenied => Some(
+                    "ports below 1024 are for root; choose another with `--listen 127.0.0.1:PORT`".to_owned(),
+                ),
+                _ => None,
+            },
+            Self::Ask { .. } | Self::NoTls(_) => None,
+        }
+    }
+
+    fn is_temporary(&self) -> bool {
+        match self {
+            Self::Reach(error) => error.is_temporary(),
+            Self::Ask { .. } => true,
+            Self::NoPort(_) | Self::Listen { .. } | Self::NoTls(_) => false,
+        }
+    }
+}
+
+/// What is done about a door that cannot be opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// It is tried for ever.
+    Endless,
+    /// Until the peer is there.
+    ForThePeer,
+    None,
+}
+
+/// All doors of this device, and how it is with each.
+#[derive(Debug)]
+pub struct Doors {
+    operator: Arc<Operator>,
+    patience: Patience,
+    states: watch::Sender<Vec<(Door, DoorState)>>,
+}
+
+impl Doors {
+    #[must_use]
+    pub fn new(operator: Arc<Operator>, patience: Patience) -> Arc<Self> {
+        Arc::new(Self { operator, patience, states: watch::Sender::default() })
+    }
+
+    /// How it is with each.
+    #[must_use]
+    pub fn follow(&self) -> watch::Receiver<Vec<(Door, DoorState)>> {
+        self.states.subscribe()
+    }
+
+    /// Keeps open what the configuration in force names. A door that it names no longer lets nobody in; who is in stays.
+    pub async fn run(self: &Arc<Self>, mut offers: Offers) -> Infallible {
+        let mut open: HashMap<Door, CancellationToken> = HashMap::new();
+        let mut running = JoinSet::new();
+        loop {
+            let wanted = Door::wanted_by(offers.borrow_and_update().config());
+            open.retain(|door, close| {
+                let stays = wanted.contains(door);
+                if !stays {
+                    close.cancel();
+                }
+                stays
+            });
+            self.states.send_modify(|states| states.retain(|(door, _)| wanted.contains(door)));
+            for door in wanted {
+                if !open.contains_key(&door) {
+                    let close = CancellationToken::new();
+                    running.spawn(Arc::clone(self).keep(door.clone(), close.clone()));
+                    open.insert(door, close);
+                }
+            }
+            tokio::select! {
+                changed = offers.changed() => if changed.is_err() { std::future::pending().await },
+                Some(ended) = running.join_next() => if let Err(error) = ended {
+                    tracing::error!(%error, "a door was closed by a mistake in this program");
+                },
+            }
+        }
+    }
+
+    /// Keeps one door open until it is closed.
+    async fn keep(self: Arc<Self>, door: Door, close: CancellationToken) {
+        let mut told = self.operator.follow();
+        loop {
+            told.mark_unchanged();
+            let error = tokio::select! {
+                () = close.cancelled() => return,
+                opened = self.open(&door) => match opened {
+                    Ok(opened) => return opened.serve(&self.operator, close).await,
+                    Err(error) => error,
+                },
+            };
+            if !self.on_failure(&door, &error) {
+                return;
+            }
+            // Whom the relay names may have changed, and with it everything.
+            tokio::select! {
+                () = close.cancelled() => return,
+                _ = told.changed() => {}
+                () = tokio::time::sleep(AGAIN) => {}
+            }
+        }
+    }
+
+    /// Whether to go on trying.
+    fn on_failure(&self, door: &Door, error: &DoorError) -> bool {
+        let goes_on = match self.patience {
+            Patience::Endless => true,
+            Patience::ForThePeer => error.is_temporary(),
+            Patience::None => {
+                matches!(error, DoorError::Reach(ReachError::NoSession { .. } | ReachError::Lost(_)))
+            }
+        };
+        let (text, hint) = (terminal::chain(error), error.hint());
+        let state = if goes_on && error.is_temporary() {
+            DoorState::Waiting { reason: text }
+        } else {
+            DoorState::Failed { error: text, hint }
+        };
+        self.note(door, state);
+        goes_on
+    }
+
+    /// Says what is new about a door.
+    fn note(&self, door: &Door, state: DoorState) {
+        let name = door.name();
+        let is_news =
+            self.states.send_if_modified(|states| match states.iter_mut().find(|(known, _)| known == door) {
+                Some((_, known)) if *known == state => false,
+                Some((_, known)) => {
+                    *known = state.clone();
+                    true
+                }
+                None => {
+                    states.push((door.clone(), state.clone()));
+                    true
+                }
+            });
+        // Whoever asked for the door alone is told by the command itself.
+        let is_logged = is_news && self.patience == Patience::Endless;
+        match state {
+            _ if !is_logged => {}
+            DoorState::Waiting { reason } => tracing::info!(door = name, reason, "waiting"),
+            DoorState::Open { address, .. } => {
+                tracing::info!(door = name, %address, "open");
+                if !address.ip().is_loopback() {
+                    tracing::warn!(door = name, %address, "whoever reaches this address reaches the service");
+                }
+            }
+            DoorState::Failed { error, hint: Some(hint) } => {
+                tracing::warn!(door = name, error, hint, "not open")
+            }
+            DoorState::Failed { error, hint: None } => tracing::warn!(door = name, error, "not open"),
+        }
+    }
+
+    async fn open(&self, door: &Door) -> Result<Opened, DoorError> {
+        match door {
+            Door::Socks5(address) => {
+                let listener = listen(address.0).await?;
+                self.note(door, DoorState::Open { address: local(&listener, address.0), url: None });
+                Ok(Opened::Socks5(listener))
+            }
+            Door::To(connect) => self.open_to(door, connect).await,
+        }
+    }
+
+    async fn open_to(&self, door: &Door, connect: &Connect) -> Result<Opened, DoorError> {
+        let service = &connect.service;
+        let known = self.operator.find(service, None).await?;
+        if !known.online {
+            return Err(ReachError::Offline(known.name).into());
+        }
+        let told = self.operator.peers.told();
+        let offer = told.roster.by_name(&known.name).and_then(|peer| peer.offer(&service.service).cloned());
+        let carries = offer.map_or(Carries::Tcp, |offer| offer.carries);
+        let described = self.describe(&known, connect).await?;
+        let address = match (connect.listen, described.as_ref().and_then(|described| described.port)) {
+            (Some(listen), _) => listen.0,
+            (None, Some(port)) => SocketAddr::from(([127, 0, 0, 1], port)),
+            (None, None) => return Err(DoorError::NoPort(service.clone())),
+        };
+        match carries {
+            Carries::Udp if connect.https.is_some() => Err(DoorError::NoTls(service.clone())),
+            Carries::Udp => {
+                let socket = tokio::net::UdpSocket::bind(address).await;
+                let socket = socket.map_err(|source| DoorError::Listen { address, source })?;
+                let address = socket.local_addr().unwrap_or(address);
+                self.note(door, DoorState::Open { address, url: None });
+                Ok(Opened::Udp(socket, service.clone()))
+            }
+            Carries::Tcp => {
+                let listener = listen(address).await?;
+                let address = local(&listener, address);
+                let is_http = described.is_some_and(|described| described.http);
+                let url = is_http.then(|| format!("http://{address}"));
+                self.note(door, DoorState::Open { address, url });
+                Ok(Opened::Tcp(listener, service.clone()))
+            }
+        }
+    }
+
+    /// What the host says of the service. Where the port is known already, its silence is no trouble.
+    async fn describe(&self, known: &Known, connect: &Connect) -> Result<Option<Described>, DoorError> {
+        let failed = |source| DoorError::Ask { peer: known.name.to_string(), source };
+        let asked = async {
+            let mut talk = self.operator.talk(known).await?;
+            match talk.ask(&Say::Describe).await.map_err(failed)? {
+                Say::Services { services } => {
+                    Ok(services.into_iter().find(|described| described.name == connect.service.service))
+                }
+                Say::Describe | Say::Meet { .. } | Say::Apart | Say::Unknown => {
+                    Err(failed(TalkError::OffTopic))
+                }
+            }
+        };
+        match asked.await {
+            Err(DoorError::Ask { .. }) if connect.listen.is_some() => Ok(None),
+            described => described,
+        }
+    }
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, DoorError> {
+    TcpListener::bind(address).await.map_err(|source| DoorError::Listen { address, source })
+}
+
+fn local(listener: &TcpListener, asked: SocketAddr) -> SocketAddr {
+    listener.local_addr().unwrap_or(asked)
+}
+
+/// A door that is open.
+enum Opened {
+    Tcp(TcpListener, ServiceAddress),
+    Udp(tokio::net::UdpSocket, ServiceAddress),
+    Socks5(TcpListener),
+}
+
+impl Opened {
+    /// Lets in who comes until the door is closed, and waits for who is in.
+    async fn serve(self, operator: &Arc<Operator>, close: CancellationToken) {
+        match self {
+            Self::Udp(socket, service) => datagrams::serve(operator, socket, service, close).await,
+            Self::Tcp(listener, service) => {
+                let trouble = Arc::new(Trouble::new(service.to_string()));
+                accept(listener, close, |tcp| {
+                    let (operator, service, trouble) =
+                        (Arc::clone(operator), service.clone(), Arc::clone(&trouble));
+                    async move { trouble.note(pass(&operator, &service, tcp).await) }
+                })
+                .await;
+            }
+            Self::Socks5(listener) => {
+                let trouble = Arc::new(Trouble::new("socks5".to_owned()));
+                accept(listener, close, |tcp| {
+                    let (operator, trouble) = (Arc::clone(operator), Arc::clone(&trouble));
+                    async move { trouble.note(socks::serve(&operator, tcp).await) }
+                })
+                .await;
+            }
+        }
+    }
+}
+
+/// Accepts until told to stop, serves each, and waits for all of them.
+async fn accept<F>(listener: TcpListener, close: CancellationToken, serve: impl Fn(TcpStream) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let mut running = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept(), if running.len() < MOST => match accepted {
+                Ok((tcp, _)) => drop(running.spawn(serve(tcp))),
+                // Out of descriptors, say: it passes, and must not spin until then.
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            },
+            Some(_) = running.join_next() => {}
+            () = close.cancelled() => break,
+        }
+    }
+    drop(listener);
+    while running.join_next().await.is_some() {}
+}
+
+/// Leads one connection to the service and back.
+async fn pass(operator: &Operator, service: &ServiceAddress, tcp: TcpStream) -> Result<(), ReachError> {
+    let tcp = prepared(tcp);
+    let stream = Box::pin(operator.connect(service)).await?;
+    if let Err(error) = stream.splice(OriginStream::Tcp(tcp)).await {
+        tracing::debug!(%service, error = terminal::chain(&error), "a connection broke off");
+    }
+    Ok(())
+}
+
+/// From here on closing is a reset, until everything has been said: nobody takes what broke off for the whole.
+pub(super) fn prepared(tcp: TcpStream) -> TcpStream {
+    // Neither fails on a socket that was just accepted.
+    let _ = tcp.set_nodelay(true);
+    let _ = SockRef::from(&tcp).set_linger(Some(Duration::ZERO));
+    tcp
+}
+
+/// Says why connections through a door fail, but not of every one.
+struct Trouble {
+    door: String,
+    last: std::sync::Mutex<Option<(Instant, String)>>,
+}
+
+impl Trouble {
+    fn new(door: String) -> Self {
+        Self { door, last: std::sync::Mutex::default() }
+    }
+
+    fn note(&self, passed: Result<(), ReachError>) {
+        let Err(error) = passed else { return };
+        let text = terminal::chain(&error);
+        let mut last = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let is_old =
+            last.as_ref().is_some_and(|(at, said)| *said == text && at.elapsed() < BETWEEN_COMPLAINTS);
+        if is_old {
+            return;
+        }
+        let door = &self.door;
+        match error.hint() {
+            Some(hint) => tracing::warn!(door, error = text, hint, "a connection was refused"),
+            None => tracing::warn!(door, error = text, "a connection was refused"),
+        }
+        *last = Some((Instant::now(), text));
+    }
+}
