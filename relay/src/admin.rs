@@ -209,14 +209,12 @@ impl Admin {
             Request::CertList => Ok(Answer::Certs(self.automatic.rows())),
             Request::CertRenew { name } => Ok(self.renew(&name)),
         };
-        answer.unwrap_or_else(|error| match error {
-            StoreError::TooMany(error) => {
-                failed(error.to_string(), Some("one pattern covers many: `*.example.com`, `home/*`"))
+        answer.unwrap_or_else(|error| {
+            if let StoreError::TooMany(error) = error {
+                return failed(error.to_string(), Some("one pattern covers many: `*.example.com`, `home/*`"));
             }
-            error => {
-                tracing::error!(error = process::terminal::chain(&error), "a command failed at the store");
-                failed(process::terminal::chain(&error), Some("nothing was changed; try again"))
-            }
+            tracing::error!(error = process::terminal::chain(&error), "a command failed at the store");
+            failed(process::terminal::chain(&error), Some("nothing was changed; try again"))
         })
     }
 

@@ -127,7 +127,7 @@ pub(super) enum PeerCommand {
 /// What a device becomes.
 #[derive(Debug, Args)]
 pub(super) struct NewPeerArguments {
-    /// The device is an operator's: it reaches private services, and offers none
+    /// The device is an operator's: it is there to reach private services
     #[arg(long, requires = "services")]
     operator: bool,
     #[command(flatten)]
@@ -237,5 +237,55 @@ mod tests {
     #[test]
     fn the_commands_are_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    fn peer_command(words: &str) -> Option<PeerCommand> {
+        let Command::Peer(command) = Arguments::try_parse_from(words.split(' ')).ok()?.command else {
+            return None;
+        };
+        Some(command)
+    }
+
+    #[test]
+    fn a_grant_is_a_hostname_a_service_or_a_tag_and_one_at_least() {
+        let words = "relay peer grant home --tag a --service nas/* --hostname a.example.com --tag b";
+        let Some(PeerCommand::Grant { name, grants }) = peer_command(words) else { panic!("{words}") };
+        let grants = Grants::from(grants);
+        assert_eq!(
+            (name.as_str(), grants.to_string().as_str()),
+            ("home", "a.example.com, nas/*, tag a, tag b")
+        );
+        for command in ["grant", "ungrant"] {
+            for one in ["--hostname a.example.com", "--service */ssh", "--tag a"] {
+                assert!(
+                    peer_command(&format!("relay peer {command} home {one}")).is_some(),
+                    "{command} {one}"
+                );
+            }
+            for wrong in ["", " --service nas", " --tag tag:a", " --tag"] {
+                assert!(
+                    peer_command(&format!("relay peer {command} home{wrong}")).is_none(),
+                    "{command}{wrong}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn an_operator_reaches_something_and_a_host_needs_no_grants() {
+        let approved = |words: &str| {
+            let PeerCommand::Approve { grant, .. } =
+                peer_command(&format!("relay peer approve abcd{words}"))?
+            else {
+                return None;
+            };
+            Some(NewPeer::from(grant))
+        };
+        let host = approved("").unwrap();
+        assert_eq!((host.role, host.grants, host.name), (Role::Host, Grants::default(), None));
+        let operator = approved(" --operator --service home/* --name laptop").unwrap();
+        assert_eq!((operator.role, operator.grants.to_string()), (Role::Operator, "home/*".to_owned()));
+        assert_eq!(operator.name, Some("laptop".parse().unwrap()));
+        assert!(approved(" --operator").is_none() && approved(" --operator --tag family").is_none());
     }
 }

@@ -3,6 +3,7 @@
 mod certificates;
 mod enrollments;
 mod file;
+mod grants;
 mod tokens;
 
 use std::net::IpAddr;

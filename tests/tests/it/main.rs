@@ -16,6 +16,7 @@ mod enrollment;
 mod floods;
 mod forwarding;
 mod framing;
+mod grants;
 mod grpc;
 mod grpc_clients;
 mod hostile_http1;
