@@ -11,6 +11,7 @@ mod clients;
 mod commands;
 mod configuration;
 mod corpus;
+mod direct;
 mod downgrade;
 mod enrollment;
 mod floods;
