@@ -255,6 +255,7 @@ impl Admin {
             peers: registry.peer_count(),
             expiries: expiries.collect(),
             orders: (issued, failed),
+            between_peers: registry.between_peers(),
         };
         self.metrics.text(&standing)
     }

@@ -33,6 +33,8 @@ pub(crate) struct Metrics {
     peers: Gauge,
     lines_lost: Counter,
     orders: Table<Ordered, Counter>,
+    peer_streams_open: Gauge,
+    peer_bytes: Counter,
     expiries: Family<Vec<(&'static str, String)>, Gauge>,
 }
 
@@ -86,6 +88,8 @@ pub(crate) struct Standing {
     pub(crate) expiries: Vec<(String, i64)>,
     /// Orders of certificates since the start: those that succeeded, and those that failed.
     pub(crate) orders: (u64, u64),
+    /// Streams between peers that run, and the bytes of all of them since the start.
+    pub(crate) between_peers: (usize, u64),
 }
 
 /// Counts as open until it is dropped.
@@ -148,6 +152,8 @@ impl Metrics {
             peers: put(to, "peers_enrolled", "Peers that are enrolled"),
             lines_lost: put(to, "access_log_lines_lost", "Lines that could not be written"),
             orders: put(to, "certificate_orders", "Orders of certificates since the start, by outcome"),
+            peer_streams_open: put(to, "peer_streams_open", "Streams between peers that go through here"),
+            peer_bytes: put_in(to, "peer", Unit::Bytes, "What the relay has carried between peers"),
             expiries: put_in(to, "certificate_expiry_timestamp", Unit::Seconds, "When a certificate expires"),
             registry: root,
         }
@@ -163,6 +169,9 @@ impl Metrics {
             let counter = self.orders.of(outcome);
             counter.inc_by(count.saturating_sub(counter.get()));
         }
+        let (streams, bytes) = standing.between_peers;
+        self.peer_streams_open.set(gauge(streams));
+        self.peer_bytes.inc_by(bytes.saturating_sub(self.peer_bytes.get()));
         self.expiries.clear();
         for (hostname, expiry) in &standing.expiries {
             self.expiries.get_or_create(&vec![("hostname", hostname.clone())]).set(*expiry);

@@ -133,11 +133,13 @@ impl Direct {
 
     /// Does in the background what has to be done there, for as long as this is polled.
     pub(crate) async fn run(self: &Arc<Self>, operator: &Arc<Operator>, host: &Arc<Host>) {
-        let Some(mut orders) = lock(&self.waiting).take() else { return };
+        // Once in a process.
+        let Some(mut orders) = lock(&self.waiting).take() else { return std::future::pending().await };
         let mut running = JoinSet::new();
         let mut state = self.board.follow();
         let mut ground = ground_of(&state.borrow_and_update());
         let mut router = std::pin::pin!(router::ask(self, &operator.peers));
+        let mut tidy = tokio::time::interval(MEETING);
         loop {
             tokio::select! {
                 Some(order) = orders.recv() => self.on_order(order, operator, &mut running),
@@ -146,8 +148,8 @@ impl Direct {
                 Some(ended) = running.join_next() => if let Err(error) = ended {
                     tracing::error!(%error, "a direct path ended by a mistake in this program");
                 },
-                () = &mut router => {}
-                () = tokio::time::sleep(MEETING) => self.end_meetings(ground.as_ref()),
+                never = &mut router => match never {},
+                _ = tidy.tick() => self.end_meetings(ground.as_ref()),
             }
         }
     }

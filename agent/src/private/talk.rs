@@ -116,7 +116,7 @@ impl Talks {
 
 /// What a peer may know of the services that it may reach.
 fn described(caller: &Caller, peers: &Peers, offers: &Offers) -> Vec<Described> {
-    let offer = offers.borrow();
+    let offer = Arc::clone(&offers.borrow());
     let services = offer.config().private().keys().filter(|service| {
         let purpose = protocol::private::Purpose::Tcp((*service).clone());
         peers.check(caller, &purpose, offers).is_ok()

@@ -4,7 +4,7 @@ use super::*;
 
 fn standing() -> Standing {
     let expiries = vec![("a.example.com".to_owned(), 1_800_000_000)];
-    Standing { sessions: 2, peers: 3, expiries, orders: (4, 1) }
+    Standing { sessions: 2, peers: 3, expiries, orders: (4, 1), between_peers: (5, 700) }
 }
 
 fn ended(status: u16, code: Option<&'static str>) -> Ended<'static> {
@@ -50,6 +50,8 @@ fn a_request_moves_its_numbers() {
         ("adit_sent_bytes_total", 20.0),
         ("adit_sessions_open", 2.0),
         ("adit_peers_enrolled", 3.0),
+        ("adit_peer_streams_open", 5.0),
+        ("adit_peer_bytes_total", 700.0),
     ] {
         assert_eq!(value(&text, series), Some(expected), "{series}\n{text}");
     }

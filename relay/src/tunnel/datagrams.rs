@@ -11,6 +11,7 @@ use protocol::datagram::{self, FLOW};
 use protocol::roster::TooLarge;
 use quinn::{Connection, SendDatagramError, StreamId};
 
+use super::registry::Meeting;
 use super::session::Session;
 use crate::lock::lock;
 
@@ -25,6 +26,7 @@ pub(crate) struct Flows(Mutex<HashMap<u64, Way>>);
 struct Way {
     to: Connection,
     flow: u64,
+    meeting: Arc<Meeting>,
     told: Option<Instant>,
 }
 
@@ -36,10 +38,15 @@ pub(crate) struct Flow {
 
 impl Flow {
     /// Joins the flows of two streams.
-    pub(crate) fn join(one: (&Arc<Session>, StreamId), other: (&Arc<Session>, StreamId)) -> Self {
+    pub(crate) fn join(
+        one: (&Arc<Session>, StreamId),
+        other: (&Arc<Session>, StreamId),
+        meeting: &Arc<Meeting>,
+    ) -> Self {
         let [one, other] = [one, other].map(|(session, stream)| (session, u64::from(stream)));
         for ((from, flow), (to, to_flow)) in [(one, other), (other, one)] {
-            let way = Way { to: to.connection.clone(), flow: to_flow, told: None };
+            let meeting = Arc::clone(meeting);
+            let way = Way { to: to.connection.clone(), flow: to_flow, meeting, told: None };
             lock(&from.flows.0).insert(flow, way);
         }
         Self { ends: [one, other].map(|(session, flow)| (Arc::downgrade(session), flow)) }
@@ -70,12 +77,14 @@ pub(crate) async fn carry(session: &Session) -> Infallible {
 /// One that leads nowhere is dropped, as one that was lost.
 fn on_datagram(session: &Session, datagram: &Bytes) {
     let Some((flow, sealed)) = datagram::split_flow(datagram) else { return };
-    let Some(Way { to, flow: to_flow, told }) = lock(&session.flows.0).get(&flow).cloned() else { return };
+    let Some(Way { to, flow: to_flow, meeting, told }) = lock(&session.flows.0).get(&flow).cloned() else {
+        return;
+    };
     let mut renamed = BytesMut::with_capacity(datagram.len());
     renamed.put_u64(to_flow);
     renamed.put_slice(sealed);
     match to.send_datagram(renamed.freeze()) {
-        Ok(()) => {}
+        Ok(()) => meeting.carried(sealed.len()),
         Err(SendDatagramError::TooLarge) if told.is_none_or(|told| told.elapsed() > BETWEEN_NEWS) => {
             tell(session, flow, datagram.len(), to.max_datagram_size());
         }

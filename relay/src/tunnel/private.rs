@@ -15,7 +15,7 @@ use transport::urgency::Urgency;
 
 use super::crowd::Intake;
 use super::datagrams::Flow;
-use super::registry::{Led, Registry};
+use super::registry::{Led, Meeting, Registry};
 use super::session::Session;
 
 /// From the opening of a stream to the end of its header, and until the host's agent has let it in.
@@ -61,7 +61,8 @@ async fn stream(session: Arc<Session>, registry: Arc<Registry>, mut operator: Si
     let led = match registry.lead(&session, &header) {
         Ok(led) => led,
         Err(code) => {
-            tracing::info!(%request, operator = %session.peer, %host, purpose = name(purpose), reason = %code, "refused");
+            // An operator that does not stop asking fills no log.
+            tracing::debug!(%request, operator = %session.peer, %host, purpose = name(purpose), reason = %code, "refused");
             return operator.reset(code);
         }
     };
@@ -93,8 +94,9 @@ async fn carry(session: &Arc<Session>, mut operator: Side, header: &PrivateHeade
     let (told, revoked) = permit.redeem(header.request);
     let opening = tokio::time::timeout(OPENING, open(&to, &told));
     let Ok(Some(mut host)) = opening.await else { return operator.reset(StreamReset::PeerOffline) };
+    let meeting = Arc::new(meeting);
     let _flow = matches!(header.purpose, Purpose::Udp(_))
-        .then(|| Flow::join((session, operator.send.stream.id()), (&to, host.send.stream.id())));
+        .then(|| Flow::join((session, operator.send.stream.id()), (&to, host.send.stream.id()), &meeting));
     let up = session.join_crowd(session.connection.remote_address());
     let down = to.join_crowd(session.connection.remote_address());
     let Side { send: to_operator, recv: from_operator } = &mut operator;
@@ -102,8 +104,8 @@ async fn carry(session: &Arc<Session>, mut operator: Side, header: &PrivateHeade
     let both = async {
         // Each direction ends as it is told to, whatever becomes of the other.
         tokio::join!(
-            one_way(from_operator, to_host, Urgency::new(to.shares()), &up.intake),
-            one_way(from_host, to_operator, Urgency::new(session.shares()), &down.intake),
+            one_way(from_operator, to_host, Urgency::new(to.shares()), (&up.intake, &meeting)),
+            one_way(from_host, to_operator, Urgency::new(session.shares()), (&down.intake, &meeting)),
         )
     };
     let code = tokio::select! {
@@ -114,7 +116,6 @@ async fn carry(session: &Arc<Session>, mut operator: Side, header: &PrivateHeade
     };
     operator.reset(code);
     host.reset(code);
-    drop(meeting);
 }
 
 async fn open(host: &Session, told: &PrivateHeader) -> Option<Side> {
@@ -124,7 +125,12 @@ async fn open(host: &Session, told: &PrivateHeader) -> Option<Side> {
 }
 
 /// Moves bytes until they end or break, and ends the other half in the same way.
-async fn one_way(from: &mut Receiving, to: &mut Sending, mut urgency: Urgency, intake: &Intake) {
+async fn one_way(
+    from: &mut Receiving,
+    to: &mut Sending,
+    mut urgency: Urgency,
+    (intake, meeting): (&Intake, &Meeting),
+) {
     let mut pieces: [Bytes; PIECES] = Default::default();
     let mut stopped = std::pin::pin!(to.stream.stopped());
     loop {
@@ -150,7 +156,10 @@ async fn one_way(from: &mut Receiving, to: &mut Sending, mut urgency: Urgency, i
         intake.handed_out(None);
         let length: usize = pieces[..count].iter().map(Bytes::len).sum();
         match to.stream.write_all_chunks(&mut pieces[..count]).await {
-            Ok(()) => urgency.sent(&to.stream, length),
+            Ok(()) => {
+                urgency.sent(&to.stream, length);
+                meeting.carried(length);
+            }
             Err(WriteError::Stopped(code)) => return from.stop(code),
             Err(WriteError::ConnectionLost(_) | WriteError::ClosedStream | WriteError::ZeroRttRejected) => {
                 return from.stop(offline());

@@ -4,6 +4,7 @@ mod last_sealed;
 mod meetings;
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
@@ -19,8 +20,8 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::last_sealed::LastSealed;
-pub(crate) use self::meetings::Led;
 use self::meetings::Meetings;
+pub(crate) use self::meetings::{Led, Meeting};
 use super::session::{Identity, Session};
 use crate::config::validated::Timeouts;
 use crate::lock::lock;
@@ -30,7 +31,7 @@ use crate::store::Peer;
 
 /// Sessions at once, of all peers and of one.
 const MOST_SESSIONS: usize = 1024;
-const MOST_SESSIONS_OF_A_PEER: usize = 16;
+const MOST_SESSIONS_OF_A_PEER: usize = 64;
 /// Unasked answers that wait for an agent which does not read.
 const NEWS: usize = 8;
 
@@ -60,6 +61,8 @@ pub(crate) struct Registry {
     routes: ArcSwap<Routes>,
     state: Mutex<State>,
     changed: watch::Sender<()>,
+    /// Bytes carried between peers since the start.
+    carried: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -93,6 +96,7 @@ impl Registry {
             routes: ArcSwap::from_pointee(state.routes()),
             state: Mutex::new(state),
             changed: watch::Sender::new(()),
+            carried: AtomicU64::new(0),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Asks the router of this network to let packets in for this agent (UPnP, PCP, NAT-PMP), where it does such things and
 //! there is somebody to meet.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
 
@@ -9,8 +10,8 @@ use portmapper::{Client, Config, Protocol};
 use super::{Direct, ground_of};
 use crate::private::peers::Peers;
 
-/// Keeps asking for as long as this is polled. Ends where it is not wanted.
-pub(super) async fn ask(direct: &Direct, peers: &Peers) {
+/// Keeps asking for as long as this is polled, where it is wanted.
+pub(super) async fn ask(direct: &Direct, peers: &Peers) -> Infallible {
     let mut told = peers.follow();
     // What sends outlives this.
     let _ = told.wait_for(|told| !told.roster.peers.is_empty()).await;

@@ -1,11 +1,12 @@
 //! Peers that meet: who is told of whom, which session a stream to a peer leads to, and which of those that run have to
 //! end because a grant was taken.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use protocol::close::StreamReset;
-use protocol::control::{Carries, PrivateService};
+use protocol::control::Carries;
 use protocol::key::PublicKey;
 use protocol::private::Purpose;
 use protocol::roster::Roster;
@@ -34,7 +35,7 @@ struct Running {
     revoked: tokio_util::sync::CancellationToken,
 }
 
-/// A place among the streams that run, given up when dropped.
+/// A place among the streams that run, given up when dropped. What it carries is counted.
 #[derive(Debug)]
 pub(crate) struct Meeting {
     registry: Arc<Registry>,
@@ -44,6 +45,13 @@ pub(crate) struct Meeting {
 impl Drop for Meeting {
     fn drop(&mut self) {
         lock(&self.registry.state).meetings.running.remove(&self.number);
+    }
+}
+
+impl Meeting {
+    /// So many bytes were carried.
+    pub(crate) fn carried(&self, bytes: usize) {
+        self.registry.carried.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 }
 
@@ -80,6 +88,11 @@ impl Registry {
 }
 
 impl Registry {
+    /// Streams between peers that run, and the bytes of all of them since the start.
+    pub(crate) fn between_peers(&self) -> (usize, u64) {
+        (lock(&self.state).meetings.running.len(), self.carried.load(Ordering::Relaxed))
+    }
+
     /// Tells an agent where it is seen to come from, when that has changed.
     pub(crate) fn note_address(&self, session: &Session, seen_at: &mut std::net::SocketAddr) {
         let address = session.connection.remote_address();
@@ -91,10 +104,13 @@ impl Registry {
 
 impl State {
     fn known<'s>(&'s self, peer: &'s Peer) -> Known<'s> {
-        let sessions = || self.sessions.values().filter(|live| live.session.key == peer.key);
-        let offers: BTreeSet<PrivateService> =
-            sessions().flat_map(|live| live.wish.private.iter().cloned()).collect();
-        Known { peer, is_online: sessions().next().is_some(), offers }
+        let sessions = self.sessions.values().filter(|live| live.session.key == peer.key);
+        let (mut offers, mut is_online) = (BTreeSet::new(), false);
+        for live in sessions {
+            is_online = true;
+            offers.extend(live.wish.private.iter().cloned());
+        }
+        Known { peer, is_online, offers }
     }
 
     /// The latest of the host's sessions that offers this.
@@ -125,15 +141,11 @@ impl State {
 
     /// Tells each session whom it may meet now, where that is news to it.
     pub(super) fn tell_rosters(&self) {
-        let has_a_part = |peer: &&Peer| !peer.grants.services.is_empty() || self.offers_something(&peer.key);
-        let mut peers: Vec<&Peer> = self.peers.values().filter(has_a_part).collect();
-        // A host that is away offers nothing, and is named to those who wait for it.
-        let is_waited_for = |host: &Peer| self.peers.values().any(|peer| names(peer, host));
-        peers.extend(self.peers.values().filter(|peer| !has_a_part(peer) && is_waited_for(peer)));
-        peers.sort_by(|one, other| one.name.cmp(&other.name));
-        let known: Vec<Known<'_>> = peers.into_iter().map(|peer| self.known(peer)).collect();
+        let known = self.all_known();
+        let by_key: HashMap<&PublicKey, &Known<'_>> =
+            known.iter().map(|known| (&known.peer.key, known)).collect();
         for live in self.sessions.values() {
-            let reader = known.iter().find(|known| known.peer.key == live.session.key);
+            let reader = by_key.get(&live.session.key);
             let peers = reader.map(|reader| roster::told_to(reader, &known)).unwrap_or_default();
             if reader.is_some_and(|reader| !reader.peer.grants.services.is_empty()) {
                 live.session.let_streams_in();
@@ -151,15 +163,32 @@ impl State {
         }
     }
 
-    fn offers_something(&self, peer: &PublicKey) -> bool {
-        self.sessions.values().any(|live| live.session.key == *peer && !live.wish.private.is_empty())
+    /// Everybody who has a part in private access, by name: who was granted a service, who offers one, and hosts that are
+    /// waited for by their names. Most relays have few of them, and many hosts that only expose hostnames.
+    fn all_known(&self) -> Vec<Known<'_>> {
+        let operators: Vec<&Peer> =
+            self.peers.values().filter(|peer| !peer.grants.services.is_empty()).collect();
+        if operators.is_empty() {
+            return Vec::new();
+        }
+        let patterns = operators.iter().flat_map(|peer| &peer.grants.services);
+        let waited_for: HashSet<&str> =
+            patterns.filter_map(|pattern| Some(pattern.as_str().split_once('/')?.0)).collect();
+        let offering: HashSet<PublicKey> = self
+            .sessions
+            .values()
+            .filter(|live| !live.wish.private.is_empty())
+            .map(|live| live.session.key)
+            .collect();
+        let has_a_part = |peer: &&Peer| {
+            !peer.grants.services.is_empty()
+                || offering.contains(&peer.key)
+                || waited_for.contains(peer.name.as_str())
+        };
+        let mut known: Vec<_> = self.peers.values().filter(has_a_part).map(|peer| self.known(peer)).collect();
+        known.sort_by(|one, other| one.peer.name.cmp(&other.peer.name));
+        known
     }
-}
-
-/// Whether a peer was granted something of this host by its name.
-fn names(peer: &Peer, host: &Peer) -> bool {
-    let prefix = format!("{}/", host.name);
-    peer.grants.services.iter().any(|pattern| pattern.as_str().starts_with(&prefix))
 }
 
 impl Live {
