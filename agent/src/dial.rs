@@ -119,7 +119,7 @@ impl Ground {
         // A socket of both families knows IPv4 by its IPv6 spelling.
         let address = match address {
             SocketAddr::V4(v4) if is_ipv6 => SocketAddr::from((v4.ip().to_ipv6_mapped(), v4.port())),
-            as_it_is => as_it_is,
+            SocketAddr::V4(_) | SocketAddr::V6(_) => address,
         };
         self.bare.send_to(packet, address).map(drop)
     }

@@ -103,15 +103,13 @@ impl DoorError {
         match self {
             Self::Reach(error) => error.hint(),
             Self::NoPort(_) => Some("say where to listen: `--listen 127.0.0.1:8080`".to_owned()),
-            Self::Listen { source, .. } => match source.kind() {
-                io::ErrorKind::AddrInUse => Some(
-                    "another program listens there; choose another with `--listen 127.0.0.1:PORT`".to_owned(),
-                ),
-                io::ErrorKind::PermissionDenied => Some(
-                    "ports below 1024 are for root; choose another with `--listen 127.0.0.1:PORT`".to_owned(),
-                ),
-                _ => None,
-            },
+            Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => Some(
+                "another program listens there; choose another with `--listen 127.0.0.1:PORT`".to_owned(),
+            ),
+            Self::Listen { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => Some(
+                "ports below 1024 are for root; choose another with `--listen 127.0.0.1:PORT`".to_owned(),
+            ),
+            Self::Listen { .. } => None,
             Self::LocalCa(error) => error.hint(),
             Self::Ask { .. } | Self::NoTls(_) => None,
         }
@@ -172,11 +170,11 @@ impl Doors {
             });
             self.states.send_modify(|states| states.retain(|(door, _)| wanted.contains(door)));
             for door in wanted {
-                if !open.contains_key(&door) {
+                open.entry(door.clone()).or_insert_with(|| {
                     let close = CancellationToken::new();
-                    running.spawn(Arc::clone(self).keep(door.clone(), close.clone()));
-                    open.insert(door, close);
-                }
+                    running.spawn(Arc::clone(self).keep(door, close.clone()));
+                    close
+                });
             }
             tokio::select! {
                 changed = offers.changed() => if changed.is_err() { std::future::pending().await },

@@ -53,7 +53,12 @@ impl HostError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Refused(Refusal::Pin(error)) => error.hint(),
-            _ => None,
+            Self::Refused(Refusal::NotGranted(_) | Refusal::NotAllowed(_))
+            | Self::Nameless
+            | Self::Proof(_)
+            | Self::UnknownService
+            | Self::Origin(_)
+            | Self::OtherName(_) => None,
         }
     }
 }

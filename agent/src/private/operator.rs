@@ -179,10 +179,10 @@ impl Operator {
     pub(crate) async fn connect(&self, address: &ServiceAddress) -> Result<PrivateStream, ReachError> {
         let known = self.find(address, Some(Carries::Tcp)).await?;
         let purpose = Purpose::Tcp(address.service.clone());
-        if let Some(direct) = &self.direct {
-            if let Some((ends, in_use)) = direct.open(&known, &header(&known.me, &purpose)).await {
-                return Ok(PrivateStream::Direct { ends, _in_use: Some(in_use) });
-            }
+        if let Some(direct) = &self.direct
+            && let Some((ends, in_use)) = direct.open(&known, &header(&known.me, &purpose)).await
+        {
+            return Ok(PrivateStream::Direct { ends, _in_use: Some(in_use) });
         }
         let sealed = self.open(&known, &purpose, address).await?;
         Ok(PrivateStream::Relayed(sealed))
@@ -196,10 +196,10 @@ impl Operator {
     pub(crate) async fn flow(&self, address: &ServiceAddress) -> Result<Flow, ReachError> {
         let known = self.find(address, Some(Carries::Udp)).await?;
         let purpose = Purpose::Udp(address.service.clone());
-        if let Some(direct) = &self.direct {
-            if let Some((flow, in_use)) = direct.flow(&known, &header(&known.me, &purpose)).await {
-                return Ok(flow.keeping(in_use));
-            }
+        if let Some(direct) = &self.direct
+            && let Some((flow, in_use)) = direct.flow(&known, &header(&known.me, &purpose)).await
+        {
+            return Ok(flow.keeping(in_use));
         }
         let carrier = self.carrier(&known).await?;
         let mut flow = Flow::new(&carrier, open(&carrier).await?);
@@ -255,10 +255,11 @@ impl Operator {
         let mut state = self.board.follow();
         let is_up = state.wait_for(|state| matches!(state.phase, Phase::Up(_)));
         let up = tokio::time::timeout(SESSION, is_up).await;
-        match up.as_ref().map(|state| state.as_ref().map(|state| &state.phase)) {
-            Ok(Ok(Phase::Up(up))) => Ok(up.carrier.clone()),
-            _ => Err(self.no_session()),
-        }
+        let up = up.ok().and_then(Result::ok).and_then(|state| match &state.phase {
+            Phase::Up(up) => Some(up.carrier.clone()),
+            Phase::Connecting | Phase::Waiting { .. } => None,
+        });
+        up.ok_or_else(|| self.no_session())
     }
 
     fn no_session(&self) -> ReachError {

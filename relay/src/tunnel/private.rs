@@ -53,10 +53,8 @@ pub(crate) async fn serve(session: &Arc<Session>, registry: &Arc<Registry>) -> I
 }
 
 async fn stream(session: Arc<Session>, registry: Arc<Registry>, mut operator: Side) {
-    let header = match tokio::time::timeout(HEADER, read_header(&mut operator.recv.stream)).await {
-        Ok(Some(header)) => header,
-        Ok(None) | Err(_) => return operator.reset(StreamReset::Header),
-    };
+    let read = tokio::time::timeout(HEADER, read_header(&mut operator.recv.stream)).await;
+    let Ok(Some(header)) = read else { return operator.reset(StreamReset::Header) };
     let PrivateHeader { peer: host, purpose, request } = &header;
     let led = match registry.lead(&session, &header) {
         Ok(led) => led,
