@@ -78,9 +78,12 @@ enum Command {
     Expose(expose::Arguments),
     /// Reach private services of other peers, end to end encrypted, until Ctrl-C.
     ///
-    /// Prints where each is to be found on this device.
+    /// Prints where each is to be found on this device. The relay has to grant the service to this device, and the peer's own
+    /// `[[private]]` has to allow it. What should always be there belongs into `[[connect]]` of `agent run`.
     Connect(connect::Arguments),
-    /// List the private services that this device may reach, and how each peer is reached.
+    /// List the private services that the relay lets this device reach, and how each peer is reached.
+    ///
+    /// Asks the agent that runs, or the relay where none does. A peer is reached directly only by an agent that runs on.
     Services {
         /// Print JSON.
         #[arg(long)]

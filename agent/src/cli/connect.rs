@@ -18,23 +18,26 @@ use crate::private::operator::ReachError;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// What to reach, such as `home/dashboard`; several are kept open at once.
+    /// What to reach, such as `home/dashboard`: the peer as the relay calls it, and its service. `agent services` lists
+    /// them. Several are kept open at once.
     #[arg(value_name = "PEER/SERVICE", required_unless_present = "socks5")]
     services: Vec<ServiceAddress>,
-    /// Where to listen: an address and a port, or a port of 127.0.0.1; for several services once each, in their order
-    /// [default: the port that the service has at its peer].
+    /// Where to listen on this device: an address and a port, or a port alone, which is one of 127.0.0.1. For several
+    /// services once each, in their order [default: the port of 127.0.0.1 that the service has at its peer].
     #[arg(long, value_name = "ADDR:PORT")]
     listen: Vec<LocalAddress>,
-    /// Serve `https://HOSTNAME` instead, with a certificate that `agent trust HOSTNAME` makes this device believe.
+    /// Serve `https` under this name, for browsers, after `agent trust HOSTNAME`; HOSTNAME is one such as
+    /// `koda.localhost`. For several services once each, in their order.
     #[arg(long, value_name = "HOSTNAME")]
     https: Vec<Hostname>,
-    /// One SOCKS5 proxy as the door to all services, by names such as `home.dashboard`.
+    /// Open one SOCKS5 proxy that leads to all services, by names such as `home.dashboard` and any port. It has no
+    /// password, and programs have to let it look names up: `curl -x socks5h://127.0.0.1:1080 http://home.dashboard/`.
     #[arg(long, value_name = "ADDR:PORT")]
     socks5: Option<LocalAddress>,
     /// Connect standard input and output to the service, for `ssh -o ProxyCommand='agent connect home/ssh --stdio'`.
     #[arg(long, conflicts_with_all = ["listen", "https", "socks5"])]
     stdio: bool,
-    /// Wait for peers that are offline, in place of failing at once.
+    /// Wait for peers that are offline, in place of failing at once. What is open stays open in either case.
     #[arg(long)]
     wait: bool,
 }

@@ -25,10 +25,19 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Print words that are the same at the other peer's device, unless somebody is between the two.
-    Verify { name: PeerName },
+    /// Print twelve words that are the same at the other peer's device, unless somebody is between the two.
+    ///
+    /// Run it on both devices, each with the other's name, and compare over something that is not the relay. Exits 1 where
+    /// the peer's key is not the one that was first seen; the words are those of the new key then.
+    Verify {
+        /// The peer, as the relay calls it: `home`.
+        name: PeerName,
+    },
     /// Believe the key that a peer's has changed to, after the words were compared.
-    Accept { name: PeerName },
+    Accept {
+        /// The peer, as the relay calls it: `home`.
+        name: PeerName,
+    },
 }
 
 pub(super) async fn run(command: Command, places: &Places) -> Result<ExitCode, Failure> {

@@ -286,7 +286,7 @@ fn every_certificate_that_cannot_be_used_is_named() {
 #[test]
 fn the_examples_of_deploy_are_right() {
     let deploy = workspace().join("deploy");
-    for name in ["koda-agent.toml", "kryton-agent.toml"] {
+    for name in ["koda-agent.toml", "kryton-agent.toml", "operator-agent.toml"] {
         let output = check_in(&deploy, &binaries().agent, name);
         assert_eq!((output.status.code(), stderr(&output)), (Some(0), String::new()), "{name}");
         assert!(String::from_utf8_lossy(&output.stdout).contains(" is right: "));
