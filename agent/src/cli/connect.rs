@@ -58,6 +58,11 @@ enum ArgumentError {
 #[error("{0}")]
 struct NotOpen(String);
 
+/// There is nothing to write to.
+#[derive(Debug, thiserror::Error)]
+#[error("standard output cannot be used")]
+struct OutputError(#[source] std::io::Error);
+
 pub(super) async fn run(arguments: Arguments, places: &Places) -> Result<ExitCode, Failure> {
     let refused = |error: ArgumentError| Failure::new(error, Some("see `agent connect --help`".to_owned()));
     let count = arguments.services.len();
@@ -155,13 +160,16 @@ fn of_doors(doors: &[(Door, DoorState)]) -> Failure {
 async fn stdio(service: &ServiceAddress, wait: bool, places: &Places) -> Result<ExitCode, Failure> {
     let agent = session_of("connect", config::of_doors(Vec::new(), None), places)?;
     let ended = shutdown::run(async |stop| {
-        tokio::select! {
-            () = agent.keep_up(&stop) => Ok(()),
-            ended = carry(&agent, service, wait) => {
-                stop.cancel();
-                ended
-            }
-        }
+        let up = agent.keep_up(&stop);
+        tokio::pin!(up);
+        let carried = tokio::select! {
+            () = &mut up => return Ok(()),
+            carried = carry(&agent, service, wait) => carried,
+        };
+        // The relay hears of the end, and does not have to wait for what never comes.
+        stop.cancel();
+        up.await;
+        carried
     });
     match ended.await.map_err(|error| Failure::new(SignalError(error), None))? {
         Ended::Finished(Ok(())) => Ok(ExitCode::SUCCESS),
@@ -182,8 +190,25 @@ async fn carry(agent: &Agent, service: &ServiceAddress, wait: bool) -> Result<()
             Err(error) => return Err(error.into()),
         }
     };
-    let carried = stream.carry(tokio::io::stdin(), tokio::io::stdout()).await;
+    let output = own_output().map_err(|error| Failure::new(OutputError(error), None))?;
+    let carried = stream.carry(tokio::io::stdin(), output).await;
     carried.map_err(|error| Failure::new(error, None))
+}
+
+/// Standard output as the connection's alone: whoever reads it hears the end when the other side has said everything, and
+/// not only when this program ends, which still waits for the end of standard input.
+#[cfg(unix)]
+fn own_output() -> std::io::Result<tokio::fs::File> {
+    use std::os::fd::AsFd as _;
+    let own = std::io::stdout().as_fd().try_clone_to_owned()?;
+    let nowhere = std::fs::File::options().write(true).open("/dev/null")?;
+    rustix::stdio::dup2_stdout(nowhere)?;
+    Ok(tokio::fs::File::from_std(own.into()))
+}
+
+#[cfg(not(unix))]
+fn own_output() -> std::io::Result<tokio::io::Stdout> {
+    Ok(tokio::io::stdout())
 }
 
 impl From<ReachError> for Failure {

@@ -120,10 +120,13 @@ async fn first_seen(name: &PeerName, places: &Places) -> Result<(), Failure> {
         let told = operator.told().await?;
         operator.know(&told, name).map(drop)
     };
+    let mut up = std::pin::pin!(agent.keep_up(&stop));
     let known: Result<(), ReachError> = tokio::select! {
         known = known => known,
-        () = agent.keep_up(&stop) => Ok(()),
+        () = &mut up => return Ok(()),
     };
+    stop.cancel();
+    up.await;
     Ok(known?)
 }
 

@@ -7,7 +7,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::direct::InUse;
 use super::seal::SealedStream;
 use crate::origin::OriginStream;
-use crate::splice::{Ends, SpliceError, both_ways, exchange};
+use crate::splice::{Ends, Inlet, Outlet, SpliceError, both_ways, exchange};
 
 #[derive(Debug)]
 pub(crate) enum PrivateStream {
@@ -57,10 +57,10 @@ impl PrivateStream {
         let ended = match &mut this {
             Self::Relayed(sealed) => {
                 let (mut outlet, mut inlet) = sealed.split();
-                both_ways(reader, writer, &mut outlet, &mut inlet).await
+                to_the_last_word(reader, writer, &mut outlet, &mut inlet).await
             }
             Self::Direct { ends, .. } => {
-                both_ways(reader, writer, &mut ends.to_relay, &mut ends.from_relay).await
+                to_the_last_word(reader, writer, &mut ends.to_relay, &mut ends.from_relay).await
             }
         };
         if let Err(error) = &ended {
@@ -76,4 +76,16 @@ impl PrivateStream {
             Self::Direct { ends, .. } => ends.reset(code),
         }
     }
+}
+
+/// Until what was said has also been heard: this program may end after it, and nothing is sent again then.
+async fn to_the_last_word(
+    reader: impl AsyncRead + Unpin,
+    writer: impl AsyncWrite + Unpin,
+    outlet: &mut impl Outlet,
+    inlet: &mut impl Inlet,
+) -> Result<(), SpliceError> {
+    both_ways(reader, writer, outlet, inlet).await?;
+    outlet.stopped().await;
+    Ok(())
 }
