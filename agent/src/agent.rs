@@ -1,5 +1,6 @@
 //! The agent as a whole: one supervisor over the session, the configuration's reloads and the local commands.
 
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -126,7 +127,15 @@ impl Agent {
         tokio::select! {
             () = keep_up(self, stop) => {}
             () = self.direct.run(&self.operator, &self.behind.host) => {}
+            never = self.leave_when(stop) => match never {},
         }
+    }
+
+    /// Other agents hear at once that this one stops.
+    async fn leave_when(&self, stop: &CancellationToken) -> Infallible {
+        stop.cancelled().await;
+        self.direct.close();
+        std::future::pending().await
     }
 
     /// Keeps the session up, follows changes of the file and answers local commands, until `stop` is cancelled.

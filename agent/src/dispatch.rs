@@ -205,7 +205,7 @@ fn ended(header: &StreamHeader, ended: Result<(), SpliceError>) {
             tracing::warn!(%request, %service, %error, "the origin broke the connection off");
         }
         Err(
-            error @ (SpliceError::Reset
+            error @ (SpliceError::Reset(_)
             | SpliceError::Stopped
             | SpliceError::Session
             | SpliceError::Tls(_)

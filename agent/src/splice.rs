@@ -38,8 +38,8 @@ thread_local! {
 pub enum SpliceError {
     #[error("the origin broke the connection off")]
     Origin(#[source] io::Error),
-    #[error("the relay reset the stream")]
-    Reset,
+    #[error("the other side reset the stream{}", .0.map_or(String::new(), |code| format!(": {code}")))]
+    Reset(Option<StreamReset>),
     #[error("the relay stopped listening")]
     Stopped,
     #[error("the session ended")]
@@ -58,7 +58,7 @@ impl SpliceError {
         match self {
             Self::Origin(_) => StreamReset::OriginBroke,
             Self::Private(_) => StreamReset::Unproven,
-            Self::Reset | Self::Stopped | Self::Session | Self::Tls(_) | Self::Truncated => {
+            Self::Reset(_) | Self::Stopped | Self::Session | Self::Tls(_) | Self::Truncated => {
                 StreamReset::Cancelled
             }
         }

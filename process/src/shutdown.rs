@@ -19,7 +19,24 @@ pub enum Ended<T> {
 ///
 /// Where the operating system refuses to tell of signals; the work was not begun then.
 pub async fn run<F: Future>(work: impl FnOnce(CancellationToken) -> F) -> io::Result<Ended<F::Output>> {
-    let mut signals = Signals::listen()?;
+    run_until(Signals::listen()?, work).await
+}
+
+/// The same for a command that belongs to a terminal, and ends with it.
+///
+/// # Errors
+///
+/// As there.
+pub async fn run_in_terminal<F: Future>(
+    work: impl FnOnce(CancellationToken) -> F,
+) -> io::Result<Ended<F::Output>> {
+    run_until(Signals::listen()?.and_hangup()?, work).await
+}
+
+async fn run_until<F: Future>(
+    mut signals: Signals,
+    work: impl FnOnce(CancellationToken) -> F,
+) -> io::Result<Ended<F::Output>> {
     let token = CancellationToken::new();
     let stop = token.clone();
     let told_twice = async move {
@@ -40,6 +57,7 @@ pub async fn run<F: Future>(work: impl FnOnce(CancellationToken) -> F) -> io::Re
 struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
+    hangup: Option<tokio::signal::unix::Signal>,
 }
 
 #[cfg(unix)]
@@ -47,13 +65,26 @@ impl Signals {
     fn listen() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         let terminate = signal(SignalKind::terminate())?;
-        Ok(Self { terminate, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self { terminate, interrupt: signal(SignalKind::interrupt())?, hangup: None })
+    }
+
+    fn and_hangup(self) -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { hangup: Some(signal(SignalKind::hangup())?), ..self })
     }
 
     async fn next(&mut self) -> &'static str {
+        let Self { terminate, interrupt, hangup } = self;
+        let hangup = async {
+            match hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
-            Some(()) = self.terminate.recv() => "SIGTERM",
-            Some(()) = self.interrupt.recv() => "SIGINT",
+            Some(()) = hangup => "SIGHUP",
+            Some(()) = terminate.recv() => "SIGTERM",
+            Some(()) = interrupt.recv() => "SIGINT",
             else => std::future::pending().await,
         }
     }
@@ -70,6 +101,11 @@ impl Signals {
     fn listen() -> io::Result<Self> {
         use tokio::signal::windows::{ctrl_c, ctrl_shutdown};
         Ok(Self { interrupt: ctrl_c()?, close: ctrl_shutdown()? })
+    }
+
+    /// There is none here.
+    fn and_hangup(self) -> io::Result<Self> {
+        Ok(self)
     }
 
     async fn next(&mut self) -> &'static str {

@@ -42,6 +42,9 @@ pub struct RosterPeer {
     /// Those of its services that the reader may reach.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub offers: Vec<PrivateService>,
+    /// Services that the reader was granted by their full names, and that this peer does not offer now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<ServiceName>,
     /// Those of the reader's services that it may reach.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reaches: Vec<ServiceName>,
@@ -144,6 +147,7 @@ mod tests {
             tags: vec!["media".parse().unwrap()],
             online: true,
             offers: vec![PrivateService { name: "dns".parse().unwrap(), carries: Carries::Udp }],
+            missing: vec!["web".parse().unwrap()],
             reaches: vec!["ssh".parse().unwrap()],
         };
         Roster { observed: Some("192.0.2.7:9".parse().unwrap()), peers: vec![home] }
@@ -154,7 +158,7 @@ mod tests {
         let frame = roster().to_frame().unwrap();
         let body = concat!(
             r#"{"observed":"192.0.2.7:9","peers":[{"name":"home","key":"AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI","#,
-            r#""role":"operator","tags":["media"],"online":true,"offers":[{"name":"dns","carries":"udp"}],"reaches":["ssh"]}]}"#
+            r#""role":"operator","tags":["media"],"online":true,"offers":[{"name":"dns","carries":"udp"}],"missing":["web"],"reaches":["ssh"]}]}"#
         );
         assert_eq!((frame.number, std::str::from_utf8(&frame.body).unwrap()), (34, body));
         let frame = TooLarge { stream: 5, size: 1400, limit: 1200 }.to_frame().unwrap();

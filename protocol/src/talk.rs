@@ -41,7 +41,7 @@ pub struct Described {
     /// The port of its origin, which is a good one for others too.
     #[serde(default)]
     pub port: Option<u16>,
-    /// The origin speaks HTTP without TLS.
+    /// What comes through the stream is HTTP without TLS.
     #[serde(default)]
     pub http: bool,
 }

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use protocol::control::{Carries, PrivateService};
+use protocol::control::PrivateService;
 use protocol::id::ServiceName;
 use protocol::limits;
 use protocol::private::Purpose;
 use protocol::roster::RosterPeer;
+use protocol::service::{ServiceAddress, ServicePattern};
 
 use crate::store::Peer;
 
@@ -20,8 +21,7 @@ pub(crate) struct Known<'p> {
 
 /// Whether `operator` was granted this service of `host`.
 pub(crate) fn may_reach(operator: &Peer, host: &Peer, service: &ServiceName) -> bool {
-    let covers =
-        |pattern: &protocol::service::ServicePattern| pattern.covers(&host.name, &host.grants.tags, service);
+    let covers = |pattern: &ServicePattern| pattern.covers(&host.name, &host.grants.tags, service);
     operator.key != host.key && operator.grants.services.iter().any(covers)
 }
 
@@ -53,47 +53,45 @@ pub(crate) fn told_to(reader: &Known<'_>, others: &[Known<'_>]) -> Vec<RosterPee
 fn weight(entry: &RosterPeer) -> usize {
     let tags: usize = entry.tags.iter().map(|tag| tag.as_str().len() + 3).sum();
     let offers: usize = entry.offers.iter().map(|offer| offer.name.as_str().len() + 32).sum();
-    let reaches: usize = entry.reaches.iter().map(|service| service.as_str().len() + 3).sum();
-    256 + tags + offers + reaches
+    let names = entry.reaches.iter().chain(&entry.missing);
+    let names: usize = names.map(|service| service.as_str().len() + 3).sum();
+    256 + tags + offers + names
 }
 
 /// Nothing where the two have nothing to do with each other.
 fn entry(reader: &Known<'_>, other: &Known<'_>) -> Option<RosterPeer> {
     let (peer, me) = (other.peer, reader.peer);
-    let mut offers: Vec<PrivateService> =
+    let offers: Vec<PrivateService> =
         other.offers.iter().filter(|offer| may_reach(me, peer, &offer.name)).cloned().collect();
-    if !other.is_online {
-        offers.extend(named(me, peer));
-    }
-    let reaches: Vec<ServiceName> = reader
-        .offers
-        .iter()
-        .filter(|offer| may_reach(peer, me, &offer.name))
-        .map(|offer| offer.name.clone())
-        .collect();
-    let is_meant = offers.is_empty() && reaches.is_empty();
-    (!is_meant).then(|| RosterPeer {
+    let missing = missing(me, other);
+    let mine = reader.offers.iter().filter(|offer| may_reach(peer, me, &offer.name));
+    let reaches: Vec<ServiceName> = mine.map(|offer| offer.name.clone()).collect();
+    let is_stranger = offers.is_empty() && missing.is_empty() && reaches.is_empty();
+    (!is_stranger).then(|| RosterPeer {
         name: peer.name.clone(),
         key: peer.key,
         role: peer.role,
         tags: peer.grants.tags.clone(),
         online: other.is_online,
         offers,
+        missing,
         reaches,
     })
 }
 
-/// Of a host that is away nobody knows what it offers; what was granted by its full name is waited for.
-fn named(operator: &Peer, host: &Peer) -> Vec<PrivateService> {
-    let names = operator.grants.services.iter().filter_map(|pattern| {
-        let address: protocol::service::ServiceAddress = pattern.as_str().parse().ok()?;
-        (address.peer == host.name).then_some(address.service)
+/// What was granted by its full name, and is not offered now: it is waited for.
+fn missing(operator: &Peer, host: &Known<'_>) -> Vec<ServiceName> {
+    let named = operator.grants.services.iter().filter_map(|pattern| {
+        let address: ServiceAddress = pattern.as_str().parse().ok()?;
+        (address.peer == host.peer.name && operator.key != host.peer.key).then_some(address.service)
     });
-    names.map(|name| PrivateService { name, carries: Carries::Tcp }).collect()
+    let is_offered = |name: &ServiceName| host.offers.iter().any(|offer| offer.name == *name);
+    named.filter(|name| !is_offered(name)).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use protocol::control::Carries;
     use protocol::key::PublicKey;
 
     use super::*;
@@ -149,7 +147,13 @@ mod tests {
         let (home, laptop) = (peer("home", 1, &[], &[]), peer("laptop", 3, &["home/web", "*/ssh"], &[]));
         let away = Known { is_online: false, ..known(&home, &[]) };
         let told = told_to(&known(&laptop, &[]), &[away]);
-        assert_eq!((offered(&told), told[0].online), (vec!["home: web".to_owned()], false));
+        assert_eq!((told[0].offers.len(), told[0].online), (0, false));
+        assert_eq!(told[0].missing, ["web".parse().unwrap()]);
+        // It is back, and has not said yet what it offers.
+        let told = told_to(&known(&laptop, &[]), &[known(&home, &[])]);
+        assert_eq!((told[0].missing.len(), told[0].online), (1, true));
+        let told = told_to(&known(&laptop, &[]), &[known(&home, &["web"])]);
+        assert_eq!((offered(&told), told[0].missing.len()), (vec!["home: web".to_owned()], 0));
     }
 
     #[test]

@@ -19,7 +19,14 @@ pub(super) fn run(places: &Places) -> Result<ExitCode, Failure> {
     }
     let counted =
         |count: usize, one: &str| if count == 1 { format!("1 {one}") } else { format!("{count} {one}s") };
-    let summary = format!("{}, {}", counted(services, "service"), counted(hostnames, "hostname"));
+    let mut summary = format!("{}, {}", counted(services, "service"), counted(hostnames, "hostname"));
+    if !config.private().is_empty() {
+        summary += &format!(", {}", counted(config.private().len(), "private service"));
+    }
+    if !config.connects().is_empty() || config.socks5().is_some() {
+        let doors = config.connects().len() + usize::from(config.socks5().is_some());
+        summary += &format!(", {}", counted(doors, "door"));
+    }
     print(format_args!("{} is right: {summary}", file.display()))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -86,7 +86,7 @@ pub(super) async fn run(arguments: Arguments, places: &Places) -> Result<ExitCod
     let doors = Doors::new(Arc::clone(agent.operator()), places.data_dir(), patience);
     let states = doors.follow();
     let wanted = count + usize::from(socks5.is_some());
-    let ended = shutdown::run(async |stop| {
+    let ended = shutdown::run_in_terminal(async |stop| {
         let up = agent.keep_up(&stop);
         tokio::pin!(up);
         let failed = tokio::select! {
@@ -159,7 +159,7 @@ fn of_doors(doors: &[(Door, DoorState)]) -> Failure {
 /// Standard input and output as the two ends of one connection.
 async fn stdio(service: &ServiceAddress, wait: bool, places: &Places) -> Result<ExitCode, Failure> {
     let agent = session_of("connect", config::of_doors(Vec::new(), None), places)?;
-    let ended = shutdown::run(async |stop| {
+    let ended = shutdown::run_in_terminal(async |stop| {
         let up = agent.keep_up(&stop);
         tokio::pin!(up);
         let carried = tokio::select! {

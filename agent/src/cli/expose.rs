@@ -107,7 +107,7 @@ pub(super) async fn run(arguments: Arguments, places: &Places) -> Result<ExitCod
     let _lock = data_dir.lock(&instance)?;
     let agent = Agent::new(credentials, Offer::new(config)?, &data_dir)?;
     let state = agent.board().follow();
-    let ended = shutdown::run(async |stop| {
+    let ended = shutdown::run_in_terminal(async |stop| {
         let up = agent.keep_up(&stop);
         tokio::pin!(up);
         let failed = tokio::select! {

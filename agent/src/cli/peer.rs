@@ -65,6 +65,9 @@ fn list(json: bool, places: &Places) -> Result<ExitCode, Failure> {
         print_json(&all.iter().map(row).collect::<Vec<_>>())?;
         return Ok(ExitCode::SUCCESS);
     }
+    if all.is_empty() {
+        terminal::stderr_line("no keys of other peers have been seen here yet");
+    }
     for (name, pin) in &all {
         match pin.changed_to {
             None => print(format_args!("{name}  {}", pin.key.fingerprint()))?,

@@ -205,6 +205,7 @@ mod tests {
             tags: tags.iter().map(|tag| tag.parse().unwrap()).collect(),
             online: true,
             offers: vec![],
+            missing: vec![],
             reaches: vec![],
         };
         let admits = |allow: &str, peer: &RosterPeer| {

@@ -271,6 +271,9 @@ impl Direct {
     }
 
     fn path(&self, known: &Known) -> Option<Path> {
+        if !self.is_wanted() {
+            return None;
+        }
         match &lock(&self.ways).get(&known.key)?.state {
             WayState::Direct(path) if path.is_open() => Some(path.clone()),
             WayState::Direct(_) | WayState::Trying | WayState::Not { .. } => None,
@@ -300,9 +303,19 @@ impl Direct {
 
     /// Why there is none.
     pub(crate) fn why_not(&self, known: &Known) -> Option<String> {
-        let ways = lock(&self.ways);
-        let Some(way) = ways.get(&known.key) else { return Some("not tried yet".to_owned()) };
-        way.why_not()
+        if !self.is_wanted() {
+            return Some("`[direct]` is turned off".to_owned());
+        }
+        lock(&self.ways).get(&known.key)?.why_not()
+    }
+
+    /// This agent stops.
+    pub(crate) fn close(&self) {
+        for way in lock(&self.ways).values() {
+            if let WayState::Direct(path) = &way.state {
+                path.close();
+            }
+        }
     }
 
     /// All ways, by the names of their peers.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use process::terminal;
+use protocol::close::StreamReset;
 use protocol::control::Carries;
 use protocol::service::ServiceAddress;
 use protocol::talk::{Described, Say};
@@ -23,6 +24,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::operator::{Known, Operator, ReachError};
+use super::proof::ProofError;
 use super::socks;
 use super::talk::TalkError;
 use crate::config::{Config, Connect, LocalAddress};
@@ -30,6 +32,7 @@ use crate::identity::DataDir;
 use crate::local_ca::{LocalCa, LocalCaError};
 use crate::offer::Offers;
 use crate::origin::OriginStream;
+use crate::splice::SpliceError;
 
 /// How long until a door that could not be opened is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -90,6 +93,8 @@ enum DoorError {
     Ask { peer: String, source: TalkError },
     #[error("the service `{0}` has no port of its own")]
     NoPort(ServiceAddress),
+    #[error("`{}` does not allow this device to reach `{}`", .0.peer, .0.service)]
+    NotAllowed(ServiceAddress),
     #[error("cannot listen on `{address}`")]
     Listen { address: SocketAddr, source: io::Error },
     #[error("`--https` is for connections, and `{0}` takes datagrams")]
@@ -102,12 +107,15 @@ impl DoorError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Reach(error) => error.hint(),
-            Self::NoPort(_) => Some("say where to listen: `--listen 127.0.0.1:8080`".to_owned()),
+            Self::NotAllowed(_) => Some("its own `[[private]]` has to name this device".to_owned()),
+            Self::NoPort(_) => Some("say where to listen: `--listen 8080` (`listen` in the file)".to_owned()),
             Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => Some(
-                "another program listens there; choose another with `--listen 127.0.0.1:PORT`".to_owned(),
+                "another program listens there; choose another with `--listen` (`listen` in the file)"
+                    .to_owned(),
             ),
             Self::Listen { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => Some(
-                "ports below 1024 are for root; choose another with `--listen 127.0.0.1:PORT`".to_owned(),
+                "ports below 1024 are for root; choose another with `--listen` (`listen` in the file)"
+                    .to_owned(),
             ),
             Self::Listen { .. } => None,
             Self::LocalCa(error) => error.hint(),
@@ -119,7 +127,11 @@ impl DoorError {
         match self {
             Self::Reach(error) => error.is_temporary(),
             Self::Ask { .. } => true,
-            Self::NoPort(_) | Self::Listen { .. } | Self::NoTls(_) | Self::LocalCa(_) => false,
+            Self::NoPort(_)
+            | Self::NotAllowed(_)
+            | Self::Listen { .. }
+            | Self::NoTls(_)
+            | Self::LocalCa(_) => false,
         }
     }
 }
@@ -324,7 +336,9 @@ impl Doors {
             let mut talk = self.operator.talk(known).await?;
             match talk.ask(&Say::Describe).await.map_err(failed)? {
                 Say::Services { services } => {
-                    Ok(services.into_iter().find(|described| described.name == connect.service.service))
+                    let is_it = |described: &Described| described.name == connect.service.service;
+                    let described = services.into_iter().find(is_it);
+                    described.map(Some).ok_or_else(|| DoorError::NotAllowed(connect.service.clone()))
                 }
                 Say::Describe | Say::Meet { .. } | Say::Apart | Say::Unknown => {
                     Err(failed(TalkError::OffTopic))
@@ -413,9 +427,19 @@ where
 async fn pass(operator: &Operator, service: &ServiceAddress, tcp: TcpStream) -> Result<(), ReachError> {
     let tcp = prepared(tcp);
     let stream = Box::pin(operator.connect(service)).await?;
-    if let Err(error) = stream.splice(OriginStream::Tcp(tcp)).await {
-        tracing::debug!(%service, error = terminal::chain(&error), "a connection broke off");
+    broken(service, stream.splice(OriginStream::Tcp(tcp)).await)
+}
+
+/// What broke a connection is worth a word where the service was never reached.
+pub(super) fn broken(service: &ServiceAddress, spliced: Result<(), SpliceError>) -> Result<(), ReachError> {
+    let Err(error) = spliced else { return Ok(()) };
+    if let SpliceError::Reset(Some(code)) = error
+        && code != StreamReset::Cancelled
+    {
+        let (address, source) = (service.to_string(), ProofError::Refused(code));
+        return Err(ReachError::Proof { address, source });
     }
+    tracing::debug!(%service, error = terminal::chain(&error), "a connection broke off");
     Ok(())
 }
 

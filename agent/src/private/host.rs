@@ -110,9 +110,11 @@ impl Host {
             let (chain, service) = (process::terminal::chain(&error), name(purpose));
             match error.hint() {
                 Some(hint) => {
-                    tracing::warn!(%request, %peer, service, error = chain, hint, "a peer was refused")
+                    tracing::warn!(%request, %peer, service, error = chain, hint, "a peer's stream led nowhere")
                 }
-                None => tracing::warn!(%request, %peer, service, error = chain, "a peer was refused"),
+                None => {
+                    tracing::warn!(%request, %peer, service, error = chain, "a peer's stream led nowhere")
+                }
             }
         }
     }

@@ -43,6 +43,8 @@ pub enum ReachError {
     OtherKind { address: ServiceAddress, carries: Carries },
     #[error("`{0}` is offline")]
     Offline(PeerName),
+    #[error("`{}` is online, and does not offer `{}` now", .0.peer, .0.service)]
+    NotOffered(ServiceAddress),
     #[error(transparent)]
     Pin(#[from] PinError),
     #[error("the connection to the relay is lost")]
@@ -69,7 +71,10 @@ impl ReachError {
             Self::UnknownService { near, .. } => {
                 meant(near).or_else(|| Some("`agent services` shows what it offers".to_owned()))
             }
-            Self::Offline(_) => Some("wait for it with `--wait`".to_owned()),
+            Self::Offline(_) => Some("`agent connect --wait` waits for it".to_owned()),
+            Self::NotOffered(_) => {
+                Some("its `agent.toml` has to name the service in `[[private]]`".to_owned())
+            }
             Self::Pin(error) => error.hint(),
             Self::Proof { source: ProofError::Refused(StreamReset::NotAllowed), .. } => {
                 Some("its own `[[private]]` has to allow this device".to_owned())
@@ -86,7 +91,7 @@ impl ReachError {
     #[must_use]
     pub fn is_temporary(&self) -> bool {
         match self {
-            Self::NoSession { .. } | Self::Offline(_) | Self::Lost(_) => true,
+            Self::NoSession { .. } | Self::Offline(_) | Self::NotOffered(_) | Self::Lost(_) => true,
             Self::Proof { source, .. } => match source {
                 ProofError::Refused(code) => *code == StreamReset::PeerOffline,
                 ProofError::Broke(_) | ProofError::Write(_) | ProofError::TimedOut => true,
@@ -136,13 +141,16 @@ impl Operator {
             let names = peer.offers.iter().map(|offer| offer.name.as_str());
             let near =
                 nearest(address.service.as_str(), names).map(|near| format!("{}/{near}", address.peer));
-            if near.is_none() && !peer.online {
+            let is_missing = peer.missing.contains(&address.service);
+            if !peer.online && (is_missing || near.is_none()) {
                 return Err(ReachError::Offline(peer.name.clone()));
+            }
+            if is_missing {
+                return Err(ReachError::NotOffered(address.clone()));
             }
             return Err(ReachError::UnknownService { address: address.clone(), near });
         };
-        // What is away is known by its name alone.
-        if peer.online && carries.is_some_and(|carries| carries != offer.carries) {
+        if carries.is_some_and(|carries| carries != offer.carries) {
             return Err(ReachError::OtherKind { address: address.clone(), carries: offer.carries });
         }
         self.know(&told, &address.peer)
@@ -260,6 +268,14 @@ impl Operator {
             Phase::Connecting | Phase::Waiting { .. } => None,
         });
         up.ok_or_else(|| self.no_session())
+    }
+
+    /// That there is a session with the relay at this moment.
+    pub(crate) fn session(&self) -> Result<(), ReachError> {
+        match self.board.read().phase {
+            Phase::Up(_) => Ok(()),
+            Phase::Connecting | Phase::Waiting { .. } => Err(self.no_session()),
+        }
     }
 
     fn no_session(&self) -> ReachError {

@@ -121,8 +121,8 @@ impl Pins {
     /// Where it has not changed, or the file cannot be used.
     pub fn accept(&self, name: &PeerName) -> Result<PublicKey, PinError> {
         self.change(|all| {
-            let pin = all.get_mut(name).and_then(|pin| pin.changed_to.take().map(|key| (pin, key)));
-            let (pin, key) = pin.ok_or_else(|| PinError::Unchanged(name.clone()))?;
+            let pin = all.get_mut(name).ok_or_else(|| PinError::Unknown(name.clone()))?;
+            let key = pin.changed_to.take().ok_or_else(|| PinError::Unchanged(name.clone()))?;
             Ok(std::mem::replace(&mut pin.key, key))
         })
     }
@@ -211,7 +211,7 @@ mod tests {
         assert!(pins.check(&home, key(2)).is_err());
         pins.check(&home, key(1)).unwrap();
         assert!(matches!(pins.accept(&home), Err(PinError::Unchanged(_))));
-        assert!(matches!(pins.accept(&"nobody".parse().unwrap()), Err(PinError::Unchanged(_))));
+        assert!(matches!(pins.accept(&"nobody".parse().unwrap()), Err(PinError::Unknown(_))));
     }
 
     #[test]

@@ -7,12 +7,11 @@ use std::time::Duration;
 use fast_socks5::server::Socks5ServerProtocol;
 use fast_socks5::util::target_addr::TargetAddr;
 use fast_socks5::{ReplyError, Socks5Command};
-use process::terminal;
 use protocol::close::StreamReset;
 use protocol::service::ServiceAddress;
 use tokio::net::TcpStream;
 
-use super::doors::prepared;
+use super::doors::{broken, prepared};
 use super::operator::{Operator, ReachError};
 use super::proof::ProofError;
 use crate::origin::OriginStream;
@@ -56,17 +55,15 @@ pub(super) async fn serve(operator: &Operator, tcp: TcpStream) -> Result<(), Rea
     let Ok(tcp) = protocol.reply_success(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))).await else {
         return Ok(());
     };
-    if let Err(error) = stream.splice(OriginStream::Tcp(tcp)).await {
-        tracing::debug!(%service, error = terminal::chain(&error), "a connection broke off");
-    }
-    Ok(())
+    broken(&service, stream.splice(OriginStream::Tcp(tcp)).await)
 }
 
 fn reply(error: &ReachError) -> ReplyError {
     match error {
-        ReachError::UnknownPeer { .. } | ReachError::UnknownService { .. } | ReachError::Offline(_) => {
-            ReplyError::HostUnreachable
-        }
+        ReachError::UnknownPeer { .. }
+        | ReachError::UnknownService { .. }
+        | ReachError::Offline(_)
+        | ReachError::NotOffered(_) => ReplyError::HostUnreachable,
         ReachError::NoSession { .. } | ReachError::Lost(_) => ReplyError::NetworkUnreachable,
         ReachError::OtherKind { .. } | ReachError::Pin(_) => ReplyError::ConnectionNotAllowed,
         ReachError::Proof { source, .. } => match source {

@@ -5,8 +5,10 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use process::terminal;
-use protocol::control::Carries;
+use protocol::control::{Carries, PrivateService};
+use protocol::id::ServiceName;
 use protocol::roster::RosterPeer;
+use protocol::talk::Say;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -52,6 +54,16 @@ struct Condition {
     rtt: Option<Duration>,
     not_direct: Option<String>,
     error: Option<String>,
+    /// What the peer says that this device may reach, where it says so.
+    allowed: Option<Vec<ServiceName>>,
+}
+
+impl Condition {
+    fn error_of(&self, service: &ServiceName) -> Option<String> {
+        let is_refused = self.allowed.as_ref().is_some_and(|allowed| !allowed.contains(service));
+        let refused = || is_refused.then(|| "its own list does not allow this device".to_owned());
+        self.error.clone().or_else(refused)
+    }
 }
 
 /// Asks everybody.
@@ -61,8 +73,14 @@ struct Condition {
 /// Where there is no session.
 pub async fn survey(operator: &Operator) -> Result<Vec<ServiceRow>, ReachError> {
     let told = operator.told().await?;
-    let peers: Vec<RosterPeer> =
-        told.roster.peers.iter().filter(|peer| !peer.offers.is_empty()).cloned().collect();
+    operator.session()?;
+    let peers: Vec<RosterPeer> = told
+        .roster
+        .peers
+        .iter()
+        .filter(|peer| !(peer.offers.is_empty() && peer.missing.is_empty()))
+        .cloned()
+        .collect();
     let asked = stream::iter(peers).map(|peer| asked(operator, &told, peer));
     let rows: Vec<Vec<ServiceRow>> = asked.buffered(AT_ONCE).collect().await;
     Ok(rows.into_iter().flatten().collect())
@@ -73,16 +91,20 @@ async fn asked(operator: &Operator, told: &Told, peer: RosterPeer) -> Vec<Servic
 }
 
 fn rows(peer: &RosterPeer, condition: &Condition) -> Vec<ServiceRow> {
-    let row = |offer: &protocol::control::PrivateService| ServiceRow {
+    let row = |offer: &PrivateService| ServiceRow {
         service: format!("{}/{}", peer.name, offer.name),
         carries: offer.carries,
         online: peer.online,
         path: condition.path,
         rtt_ms: condition.rtt.map(|rtt| rtt.as_secs_f64() * 1000.0),
         not_direct: condition.not_direct.clone(),
-        error: condition.error.clone(),
+        error: condition.error_of(&offer.name),
     };
-    peer.offers.iter().map(row).collect()
+    let missing = peer.missing.iter().map(|name| ServiceRow {
+        error: Some(if peer.online { "not offered now" } else { "its peer is offline" }.to_owned()),
+        ..row(&PrivateService { name: name.clone(), carries: Carries::Tcp })
+    });
+    peer.offers.iter().map(row).chain(missing).collect()
 }
 
 async fn condition(operator: &Operator, told: &Told, peer: &RosterPeer) -> Condition {
@@ -98,9 +120,14 @@ async fn condition(operator: &Operator, told: &Told, peer: &RosterPeer) -> Condi
     let not_direct = operator.direct.as_ref().and_then(|direct| direct.why_not(&known));
     let begun = Instant::now();
     match tokio::time::timeout(ANSWER, operator.talk(&known)).await {
-        // The proof of both keys is one round trip.
-        Ok(Ok(_talk)) => {
-            Condition { path: Some(Path::Relayed), rtt: Some(begun.elapsed()), not_direct, error: None }
+        Ok(Ok(mut talk)) => {
+            // The proof of both keys is one round trip.
+            let (path, rtt) = (Some(Path::Relayed), Some(begun.elapsed()));
+            let allowed = match talk.ask(&Say::Describe).await {
+                Ok(Say::Services { services }) => Some(services.into_iter().map(|one| one.name).collect()),
+                Ok(Say::Describe | Say::Meet { .. } | Say::Apart | Say::Unknown) | Err(_) => None,
+            };
+            Condition { path, rtt, not_direct, error: None, allowed }
         }
         Ok(Err(error)) => failed(terminal::chain(&error)),
         Err(_) => failed(format!("no answer within {} s", ANSWER.as_secs())),

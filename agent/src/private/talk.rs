@@ -126,7 +126,7 @@ fn described(caller: &Caller, peers: &Peers, offers: &Offers) -> Vec<Described> 
         Described {
             name: name.clone(),
             port: target.and_then(Target::port),
-            http: matches!(target, Some(Target::Http(_))),
+            http: matches!(target, Some(Target::Http(_) | Target::Https(_))),
         }
     };
     services.map(describe).collect()

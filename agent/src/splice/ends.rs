@@ -169,7 +169,7 @@ impl Inlet for FromRelay {
             self.open = false;
         }
         read.map_err(|error| match error {
-            ReadError::Reset(_) => SpliceError::Reset,
+            ReadError::Reset(code) => SpliceError::Reset(StreamReset::from_number(code.into_inner())),
             ReadError::ConnectionLost(_)
             | ReadError::ClosedStream
             | ReadError::IllegalOrderedRead

@@ -8,7 +8,7 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
-use super::prepared;
+use super::{broken, prepared};
 use crate::private::operator::{Operator, ReachError};
 
 /// From the first byte of TLS to the end of the handshake.
@@ -32,15 +32,11 @@ pub(super) async fn pass(
     };
     let stream = Box::pin(operator.connect(service)).await?;
     let (mut reader, mut writer) = tokio::io::split(tls);
-    match stream.carry(&mut reader, &mut writer).await {
-        Ok(()) => {
-            let tls = reader.unsplit(writer);
-            // Everything has been said: closing is no longer a reset. Fails only where the connection is gone.
-            let _ = SockRef::from(tls.get_ref().0).set_linger(None);
-        }
-        Err(error) => {
-            tracing::debug!(%service, error = process::terminal::chain(&error), "a connection broke off");
-        }
+    let carried = stream.carry(&mut reader, &mut writer).await;
+    if carried.is_ok() {
+        let tls = reader.unsplit(writer);
+        // Everything has been said: closing is no longer a reset. Fails only where the connection is gone.
+        let _ = SockRef::from(tls.get_ref().0).set_linger(None);
     }
-    Ok(())
+    broken(service, carried)
 }
