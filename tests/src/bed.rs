@@ -85,6 +85,12 @@ impl Relay {
         Self::logging(None, "trace".to_owned(), ("127.0.0.1:0", "127.0.0.1:0"), "", sections)
     }
 
+    /// With an internal CA, and with everything in its log that could be there.
+    #[must_use]
+    pub fn with_everything_said() -> Self {
+        Self::logging(None, "trace".to_owned(), ("127.0.0.1:0", "127.0.0.1:0"), INTERNAL_CA, "")
+    }
+
     fn configured(http: &str, https: &str, ca: &str, sections: &str) -> Self {
         Self::logging(None, log_filter(), (http, https), ca, sections)
     }

@@ -15,6 +15,7 @@ pub mod koda;
 pub mod lab;
 #[cfg(target_os = "linux")]
 pub mod link;
+pub mod operator;
 pub mod origin;
 pub mod program;
 pub mod raw;

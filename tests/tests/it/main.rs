@@ -35,6 +35,7 @@ mod limits;
 mod metrics;
 mod neighbours;
 mod origins;
+mod private;
 mod proxied;
 mod proxy_protocol;
 mod real;
