@@ -104,11 +104,7 @@ mod tests {
             id: number.into(),
             name: name.parse().unwrap(),
             key: PublicKey::from_bytes([number; 32]),
-            role: if services == [] as [protocol::service::ServicePattern; 0] {
-                Role::Host
-            } else {
-                Role::Operator
-            },
+            role: if services == [] as [ServicePattern; 0] { Role::Host } else { Role::Operator },
             grants: Grants { hostnames: Vec::new(), services, tags },
             enrolled_at: 0,
             last_seen_at: None,

@@ -206,7 +206,7 @@ mod tests {
     #[test]
     fn a_key_that_changes_back_was_never_another() {
         let folder = tempfile::tempdir().unwrap();
-        let (pins, home) = (Pins::new(folder.path().join("peers.json")), "home".parse().unwrap());
+        let (pins, home) = (Pins::new(folder.path().join("adit/peers.json")), "home".parse().unwrap());
         pins.check(&home, key(1)).unwrap();
         assert!(pins.check(&home, key(2)).is_err());
         pins.check(&home, key(1)).unwrap();
@@ -217,7 +217,8 @@ mod tests {
     #[test]
     fn a_damaged_file_believes_nobody() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("peers.json");
+        let path = folder.path().join("adit/peers.json");
+        private_file::create_folder(&folder.path().join("adit")).unwrap();
         private_file::write(&path, b"{").unwrap();
         let error = Pins::new(path).check(&"home".parse().unwrap(), key(1)).unwrap_err();
         assert!(matches!(error, PinError::Damaged { .. }));
