@@ -267,7 +267,7 @@ async fn keep_up(agent: &Agent, stop: &CancellationToken) {
                 (error, Some(began.elapsed()))
             }
         };
-        let delay = on_end(&error, lasted, &mut reconnection, board);
+        let delay = on_end(&error, lasted, &mut reconnection, (board, &behind.host.peers));
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(delay) => {}
@@ -290,11 +290,14 @@ fn on_end(
     error: &SessionError,
     lasted: Option<Duration>,
     reconnection: &mut Reconnection,
-    board: &Board,
+    (board, peers): (&Board, &Peers),
 ) -> Duration {
     let random = u32::from_be_bytes(random::bytes());
     let next = reconnection.handle_end(error.ending(), lasted, random);
     let cause = terminal::chain(error);
+    if matches!(error.ending(), Ending::Closed(SessionClose::Revoked | SessionClose::NotEnrolled)) {
+        peers.there_is_nobody();
+    }
     let retry_in_ms = next.delay.as_millis();
     let message = match (error.ending(), lasted) {
         (Ending::Closed(SessionClose::Superseded), _) => "another agent with this identity took over",

@@ -319,9 +319,9 @@ impl Doors {
                 let address = local(&listener, address);
                 let is_http = described.is_some_and(|described| described.http);
                 let url = match &connect.https {
-                    Some(name) if address.port() == 443 => Some(format!("https://{name}/")),
-                    Some(name) => Some(format!("https://{name}:{}/", address.port())),
-                    None => is_http.then(|| format!("http://{address}/")),
+                    Some(name) if address.port() == 443 => Some(format!("https://{name}")),
+                    Some(name) => Some(format!("https://{name}:{}", address.port())),
+                    None => is_http.then(|| format!("http://{address}")),
                 };
                 self.note(door, DoorState::Open { address, url });
                 Ok(Opened::Tcp { listener, service: service.clone(), tls })

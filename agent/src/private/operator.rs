@@ -61,19 +61,19 @@ impl ReachError {
     pub fn hint(&self) -> Option<String> {
         let meant = |near: &Option<String>| near.as_ref().map(|near| format!("did you mean `{near}`?"));
         match self {
-            Self::UnknownPeer { near, .. } => meant(near).or_else(|| {
+            Self::UnknownPeer { near, .. } | Self::UnknownService { near, .. } => meant(near).or_else(|| {
                 Some(
                     "`agent services` shows what this device may reach; on the relay, \
                       `relay peer grant NAME --service PEER/SERVICE` grants more"
                         .to_owned(),
                 )
             }),
-            Self::UnknownService { near, .. } => {
-                meant(near).or_else(|| Some("`agent services` shows what it offers".to_owned()))
-            }
             Self::Offline(_) => Some("`agent connect --wait` waits for it".to_owned()),
             Self::NotOffered(_) => {
-                Some("its `agent.toml` has to name the service in `[[private]]`".to_owned())
+                Some(
+                    "its `agent.toml` has to name the service in `[[private]]`; `agent connect --wait` waits for it"
+                        .to_owned(),
+                )
             }
             Self::Pin(error) => error.hint(),
             Self::Proof { source: ProofError::Refused(StreamReset::NotAllowed), .. } => {
@@ -249,9 +249,11 @@ impl Operator {
         // To the relay the stream is for the host.
         let header = header(&known.name, purpose);
         let proven = proof::begin(ends, &header, &self.peers.secret, &known.key, &context).await;
-        proven.map_err(|source| match source {
-            ProofError::Refused(StreamReset::PeerOffline) => ReachError::Offline(known.name.clone()),
-            source => ReachError::Proof { address: address.to_string(), source },
+        proven.map_err(|source| {
+            if matches!(source, ProofError::Refused(StreamReset::PeerOffline)) {
+                return ReachError::Offline(known.name.clone());
+            }
+            ReachError::Proof { address: address.to_string(), source }
         })
     }
 

@@ -15,6 +15,9 @@ use crate::offer::Offers;
 /// How long the relay's word that a peer may come in may be behind the peer.
 const BEHIND: Duration = Duration::from_secs(2);
 
+/// How long a peer may be missing where the relay was started again, and it has not come back yet.
+const GONE: Duration = Duration::from_secs(5);
+
 /// What the relay has said last. It stays where the session is gone.
 #[derive(Debug, Clone, Default)]
 pub struct Told {
@@ -56,6 +59,25 @@ impl Peers {
     /// The relay has said who there is.
     pub fn there_are(&self, roster: Roster) {
         self.told.send_modify(|told| told.roster = Arc::new(roster));
+    }
+
+    /// The relay no longer knows this device: nobody has a part in it any more.
+    pub fn there_is_nobody(&self) {
+        self.there_are(Roster::default());
+    }
+
+    /// Comes back when the relay has not named a peer by this key for a while.
+    pub(crate) async fn until_gone(&self, peer: &Caller) {
+        let mut told = self.follow();
+        let is_gone = |told: &Told| told.peer(peer).is_none();
+        loop {
+            // What sends outlives every path.
+            let _ = told.wait_for(is_gone).await;
+            let is_back = told.wait_for(|told| !is_gone(told));
+            if tokio::time::timeout(GONE, is_back).await.is_err() {
+                return;
+            }
+        }
     }
 
     /// What was said last.

@@ -46,8 +46,10 @@ pub(super) async fn seek(direct: Arc<Direct>, operator: Arc<Operator>, known: Kn
     match meet(&direct, &operator, &known).await {
         Ok(path) => {
             direct.found(&known, &path);
+            let peer = Caller { name: known.name.clone(), key: known.key };
             let why = tokio::select! {
                 why = path.until_dead() => why,
+                () = operator.peers.until_gone(&peer) => "the relay does not name the peer any more",
                 _ = path.carrier.run() => "it was closed, or went silent",
             };
             path.close();

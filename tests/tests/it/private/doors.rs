@@ -10,7 +10,7 @@ use tests::wait::{PATIENCE, eventually};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Bed, Both, Held, get, hear, home, pass, private, refusal, say};
+use super::{Bed, Both, Held, get, hear, home, is_refused, pass, private, refusal, say};
 
 /// That this is no wait of the agent's for something, which all take 5 s or more.
 const NO_WAIT: Duration = Duration::from_secs(4);
@@ -117,6 +117,10 @@ async fn a_peer_that_is_offline_is_told_at_once_or_waited_for() {
     let mut laptop = Operator::enrolled(&relay, "laptop", &["home/web"]);
     home.process().signal("TERM");
     assert_eq!(home.process().wait(), Some(0));
+    eventually("the relay has heard that it is gone", async || {
+        refusal(&laptop, &["home/web", "--stdio"]).contains("`home` is offline").then_some(())
+    })
+    .await;
     for way in [&["--listen", "0"][..], &["--stdio"]] {
         let begun = Instant::now();
         let said = refusal(&laptop, &[&["home/web"], way].concat());
@@ -142,14 +146,12 @@ async fn a_door_outlives_the_session_and_the_home() {
     bed.home.process().kill();
     let _output = bed.relay.ask(&["status"]);
     bed.relay.process.kill();
-    let mut client = TcpStream::connect(bed.door).await.expect("the door is open");
-    let nobody = tokio::time::timeout(PATIENCE, client.read_to_end(&mut Vec::new())).await;
-    nobody.expect("it ends").expect_err("by a reset");
+    is_refused(bed.door).await;
     bed.relay.start_again();
     bed.home.run();
     let door = bed.door;
     eventually("the same door leads there again", async || {
-        let mut client = TcpStream::connect(door).await.expect("the door is open");
+        let mut client = TcpStream::connect(door).await.ok()?;
         client.write_u8(b'?').await.ok()?;
         let mut origin =
             tokio::time::timeout(Duration::from_secs(1), bed.web.accepted.recv()).await.ok()??;

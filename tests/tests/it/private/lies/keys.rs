@@ -19,7 +19,7 @@ fn own() -> PublicKey {
 }
 
 fn context<'c>(header: &'c PrivateHeader, names: &'c [protocol::id::PeerName; 2]) -> Context<'c> {
-    Context { operator: &names[0], host: &names[1], purpose: &header.purpose }
+    Context { operator: &names[0], host: &names[1], purpose: &header.purpose, binding: &[] }
 }
 
 fn names() -> [protocol::id::PeerName; 2] {

@@ -47,7 +47,16 @@ fn services() -> impl Iterator<Item = ServiceName> {
 
 fn peer(name: &str, key: PublicKey, role: Role) -> RosterPeer {
     let name = name.parse().expect("a name");
-    RosterPeer { name, key, role, tags: vec![], online: true, offers: vec![], reaches: vec![] }
+    RosterPeer {
+        name,
+        key,
+        role,
+        tags: vec![],
+        online: true,
+        offers: vec![],
+        missing: vec![],
+        reaches: vec![],
+    }
 }
 
 /// The relay.
