@@ -5,6 +5,7 @@ mod connect;
 mod doors;
 mod lies;
 mod rights;
+mod stubborn;
 mod udp;
 mod unread;
 
@@ -118,7 +119,7 @@ impl Both {
     }
 
     /// Neither side takes it for a proper end, and neither waits for it.
-    async fn is_cut_at_once(mut self) {
+    async fn breaks_at_once(mut self) {
         let both = async { tokio::join!(broken(&mut self.client), broken(&mut self.origin)) };
         tokio::time::timeout(AT_ONCE, both).await.expect("at once");
     }

@@ -34,7 +34,7 @@ async fn a_grant_that_is_taken_cuts_what_runs_and_refuses_what_comes() {
     let mut both = bed.connect().await;
     both.is_alive().await;
     let _said = bed.relay.ask(&["peer", "ungrant", "laptop", "--service", "home/web"]);
-    both.is_cut_at_once().await;
+    both.breaks_at_once().await;
     is_refused(bed.door).await;
     assert!(bed.web.is_left_alone());
     bed.laptop.agent.process().wait_for_log("a connection was refused");
@@ -55,7 +55,7 @@ async fn an_operator_that_is_revoked_is_cut() {
     let mut both = bed.connect().await;
     both.is_alive().await;
     let _said = bed.relay.ask(&["peer", "revoke", "laptop"]);
-    both.is_cut_at_once().await;
+    both.breaks_at_once().await;
     is_refused(bed.door).await;
     assert!(bed.web.is_left_alone());
 }
@@ -66,7 +66,7 @@ async fn a_home_that_is_revoked_is_cut() {
     let mut both = bed.connect().await;
     both.is_alive().await;
     let _said = bed.relay.ask(&["peer", "revoke", "home"]);
-    both.is_cut_at_once().await;
+    both.breaks_at_once().await;
     is_refused(bed.door).await;
     assert!(bed.web.is_left_alone());
 }
@@ -80,7 +80,7 @@ async fn what_another_operator_loses_is_nobody_elses_loss() {
     let mut other = Both { client, origin: bed.web.next().await };
     other.is_alive().await;
     let _said = bed.relay.ask(&["peer", "revoke", "phone"]);
-    other.is_cut_at_once().await;
+    other.breaks_at_once().await;
     both.is_alive().await;
     bed.connect().await.is_alive().await;
 }
@@ -106,7 +106,7 @@ async fn a_reload_that_takes_a_peer_off_the_list_cuts_what_runs() {
     both.is_alive().await;
     bed.home.write_config(&private("web", &bed.web.url(), "peer:phone"));
     bed.home.process().wait_for_log("the configuration was read anew");
-    both.is_cut_at_once().await;
+    both.breaks_at_once().await;
     is_refused(bed.door).await;
     assert!(bed.web.is_left_alone());
     bed.home.write_config(&private("web", &bed.web.url(), "peer:laptop"));
@@ -125,7 +125,7 @@ async fn a_service_that_is_taken_out_of_the_file_is_cut() {
     both.is_alive().await;
     bed.home.write_config(&format!("[service.web]\norigin = \"{}\"\n", bed.web.url()));
     bed.home.process().wait_for_log("the configuration was read anew");
-    both.is_cut_at_once().await;
+    both.breaks_at_once().await;
     is_refused(bed.door).await;
     assert!(bed.web.is_left_alone());
 }
@@ -191,7 +191,7 @@ async fn a_tag_that_is_taken_is_cut_like_a_grant() {
     let mut both = Both { client, origin: web.next().await };
     both.is_alive().await;
     let _said = relay.ask(&["peer", "ungrant", "laptop", "--tag", "family"]);
-    both.is_cut_at_once().await;
+    both.breaks_at_once().await;
     is_refused(laptop.door("home/web")).await;
 }
 
@@ -207,7 +207,7 @@ async fn a_grant_by_tag_reaches_the_hosts_that_have_it() {
     let mut both = Both { client, origin: web.next().await };
     both.is_alive().await;
     let _said = relay.ask(&["peer", "ungrant", "home", "--tag", "media"]);
-    both.is_cut_at_once().await;
+    both.breaks_at_once().await;
     assert!(!reaches(&laptop, &mut web).await);
 }
 
