@@ -5,6 +5,7 @@ mod connect;
 mod doors;
 mod lies;
 mod rights;
+mod stubborn;
 mod udp;
 mod unread;
 
