@@ -4,7 +4,8 @@
 //! The operator's agent begins, and knows the host's key. Both have mixed in what the stream is for and both names, so
 //! that a relay which leads it elsewhere, or says that it comes from another, gets no answer. On the stream a message is
 //! two bytes of length (big-endian) and that many bytes; after the handshake such a message is a record. An empty record
-//! is the end: a stream that ends without was cut. Records are counted by both sides, so none can be repeated, left out
+//! is the end: a stream that ends without was cut. The operator's first record for a connection says that it is there: a
+//! greeting alone may be a recorded one. Records are counted by both sides, so none can be repeated, left out
 //! or exchanged, and every [`REKEY_AFTER`] of a direction its key is replaced.
 
 use snow::{StatelessTransportState, TransportState};
@@ -256,6 +257,9 @@ pub struct Records {
     ended: bool,
 }
 
+/// What the operator's first record says where a connection is asked for.
+const READY: &[u8] = b"ready";
+
 /// What a record says.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Opened {
@@ -281,6 +285,27 @@ impl Records {
             room = rest;
         }
         Ok(wire)
+    }
+
+    /// Operator: the bytes for the wire that say that it is there. To be sent first where a connection is asked for.
+    ///
+    /// # Errors
+    ///
+    /// Where the cryptography library refuses.
+    pub fn seal_ready(&mut self) -> Result<Vec<u8>, PrivateError> {
+        self.seal(READY)
+    }
+
+    /// Host: whether the first record, without its head, says that the operator is there.
+    ///
+    /// # Errors
+    ///
+    /// Where it does not.
+    pub fn open_ready(&mut self, record: &[u8]) -> Result<(), PrivateError> {
+        match self.open(record)? {
+            Opened::Data(data) if data == READY => Ok(()),
+            Opened::Data(_) | Opened::End => Err(PrivateError::Record(record.len())),
+        }
     }
 
     /// The bytes for the wire that say that nothing follows.

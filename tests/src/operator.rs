@@ -34,9 +34,9 @@ impl Operator {
         operator
     }
 
-    /// Starts `agent connect`.
+    /// Starts `agent connect`, through the relay alone.
     pub fn connect(&mut self, arguments: &[&str]) {
-        self.agent.launch(&[&["connect"], arguments].concat());
+        self.agent.launch(&[&["connect", "--relayed"], arguments].concat());
     }
 
     /// Where a door is that opens.
@@ -51,7 +51,7 @@ impl Operator {
     /// Starts `agent connect` between two pipes.
     #[must_use]
     pub fn piped(&self, arguments: &[&str]) -> Piped {
-        let mut command = self.agent.program(&[&["connect"], arguments].concat());
+        let mut command = self.agent.program(&[&["connect", "--relayed"], arguments].concat());
         command.env_remove("ADIT_LOG");
         Piped::start(command)
     }

@@ -37,6 +37,9 @@ pub(super) struct Arguments {
     /// Connect standard input and output to the service, for `ssh -o ProxyCommand='agent connect home/ssh --stdio'`.
     #[arg(long, conflicts_with_all = ["listen", "https", "socks5"])]
     stdio: bool,
+    /// Go through the relay alone, also where a direct path is possible.
+    #[arg(long)]
+    relayed: bool,
     /// Wait for peers that are offline, in place of failing at once. What is open stays open in either case.
     #[arg(long)]
     wait: bool,
@@ -68,7 +71,7 @@ pub(super) async fn run(arguments: Arguments, places: &Places) -> Result<ExitCod
     let count = arguments.services.len();
     if arguments.stdio {
         let [service] = &arguments.services[..] else { return Err(refused(ArgumentError::Stdio)) };
-        return stdio(service, arguments.wait, places).await;
+        return stdio(service, arguments.relayed, arguments.wait, places).await;
     }
     if !arguments.listen.is_empty() && arguments.listen.len() != count {
         return Err(refused(ArgumentError::Listens { listens: arguments.listen.len(), services: count }));
@@ -76,11 +79,11 @@ pub(super) async fn run(arguments: Arguments, places: &Places) -> Result<ExitCod
     if !arguments.https.is_empty() && arguments.https.len() != count {
         return Err(refused(ArgumentError::Hostnames { hostnames: arguments.https.len(), services: count }));
     }
-    let Arguments { services, listen, https, socks5, wait, .. } = arguments;
+    let Arguments { services, listen, https, socks5, relayed, wait, .. } = arguments;
     let connect =
         |(at, service)| Connect { service, listen: listen.get(at).copied(), https: https.get(at).cloned() };
     let connects: Vec<_> = services.into_iter().enumerate().map(connect).collect();
-    let config = config::of_doors(connects, socks5);
+    let config = config::of_doors(connects, socks5).relayed(relayed);
     let agent = session_of("connect", config, places)?;
     let patience = if wait { Patience::ForThePeer } else { Patience::None };
     let doors = Doors::new(Arc::clone(agent.operator()), places.data_dir(), patience);
@@ -157,8 +160,14 @@ fn of_doors(doors: &[(Door, DoorState)]) -> Failure {
 }
 
 /// Standard input and output as the two ends of one connection.
-async fn stdio(service: &ServiceAddress, wait: bool, places: &Places) -> Result<ExitCode, Failure> {
-    let agent = session_of("connect", config::of_doors(Vec::new(), None), places)?;
+async fn stdio(
+    service: &ServiceAddress,
+    relayed: bool,
+    wait: bool,
+    places: &Places,
+) -> Result<ExitCode, Failure> {
+    let config = config::of_doors(Vec::new(), None).relayed(relayed);
+    let agent = session_of("connect", config, places)?;
     let ended = shutdown::run_in_terminal(async |stop| {
         let up = agent.keep_up(&stop);
         tokio::pin!(up);

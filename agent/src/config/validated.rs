@@ -69,6 +69,13 @@ impl Config {
         Self { acme: self.acme.map(|acme| acme.below(folder)), ..self }
     }
 
+    /// The same without direct paths, where that is wanted.
+    #[must_use]
+    pub fn relayed(self, relayed: bool) -> Self {
+        let direct = DirectConfig { enabled: self.direct.enabled && !relayed, ..self.direct };
+        Self { direct, ..self }
+    }
+
     /// The relay, where the file names one.
     #[must_use]
     pub fn relay(&self) -> Option<&RelayAddress> {

@@ -161,18 +161,24 @@ impl Host {
 
     async fn serve_stream(
         &self,
-        ends: Ends,
+        mut ends: Ends,
         proven: Option<protocol::private::Proven>,
         entered: &Entered<'_>,
     ) -> Result<(), HostError> {
+        let Entered { caller, header: PrivateHeader { purpose, .. }, .. } = entered;
         let mut stream = match proven {
             None => PrivateStream::Direct { ends, _in_use: None },
             Some(proven) => {
-                let records = proven.records().map_err(ProofError::Private).map_err(HostError::Proof)?;
+                let mut records = proven.records().map_err(ProofError::Private).map_err(HostError::Proof)?;
+                if let Purpose::Tcp(_) = purpose
+                    && let Err(error) = proof::hear_ready(&mut ends, &mut records).await
+                {
+                    ends.reset(StreamReset::Unproven);
+                    return Err(HostError::Proof(error));
+                }
                 PrivateStream::Relayed(Box::new(SealedStream::new(records, ends)))
             }
         };
-        let Entered { caller, header: PrivateHeader { purpose, .. }, .. } = entered;
         if let Purpose::Talk = purpose {
             let refused = self.peers.until_refused(caller, purpose, self.offers.clone());
             tokio::select! {

@@ -235,7 +235,12 @@ impl Operator {
         let mut ends = open(&self.carrier(known).await?).await?;
         let proven = self.prove(&mut ends, known, purpose, address).await?;
         let failed = |source| ReachError::Private { address: address.to_string(), source };
-        Ok(Box::new(SealedStream::new(proven.records().map_err(failed)?, ends)))
+        let mut records = proven.records().map_err(failed)?;
+        if let Purpose::Tcp(_) = purpose {
+            let said = proof::say_ready(&mut ends, &mut records).await;
+            said.map_err(|source| ReachError::Proof { address: address.to_string(), source })?;
+        }
+        Ok(Box::new(SealedStream::new(records, ends)))
     }
 
     async fn prove(

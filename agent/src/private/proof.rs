@@ -5,7 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use protocol::close::StreamReset;
 use protocol::key::{PublicKey, SecretKey};
-use protocol::private::{AwaitDecision, AwaitHost, Context, HEAD, PrivateError, Proven, greeting_length};
+use protocol::private::{
+    AwaitDecision, AwaitHost, Context, HEAD, PrivateError, Proven, Records, greeting_length,
+};
 use protocol::stream::PrivateHeader;
 use quinn::ReadExactError;
 
@@ -119,6 +121,29 @@ pub(crate) async fn admit(ends: &mut Ends) -> Result<(), ProofError> {
 pub(crate) async fn admission(ends: &mut Ends) -> Result<(), ProofError> {
     // A later version may have something to say there.
     message(&mut ends.from_relay).await.map(drop)
+}
+
+/// Operator: says that it is there, which a recorded greeting cannot.
+///
+/// # Errors
+///
+/// Where the stream is gone.
+pub(crate) async fn say_ready(ends: &mut Ends, records: &mut Records) -> Result<(), ProofError> {
+    let ready = records.seal_ready().map_err(ProofError::Private)?;
+    ends.to_relay.write(ready.into()).await.map_err(ProofError::Write)
+}
+
+/// Host: waits until the operator says so.
+///
+/// # Errors
+///
+/// Where it does not.
+pub(crate) async fn hear_ready(ends: &mut Ends, records: &mut Records) -> Result<(), ProofError> {
+    let hearing = async {
+        let ready = message(&mut ends.from_relay).await?;
+        records.open_ready(&ready).map_err(ProofError::Private)
+    };
+    tokio::time::timeout(DEADLINE, hearing).await.unwrap_or(Err(ProofError::TimedOut))
 }
 
 async fn message(from_relay: &mut FromRelay) -> Result<Vec<u8>, ProofError> {

@@ -84,6 +84,17 @@ fn two_peers_understand_each_other_both_ways() {
 }
 
 #[test]
+fn a_host_hears_that_the_operator_is_there() {
+    let (mut operator, mut host) = streams();
+    let ready = operator.seal_ready().unwrap();
+    host.open_ready(&ready[HEAD..]).unwrap();
+    let (mut operator, mut host) = streams();
+    assert!(host.open_ready(&ready[HEAD..]).is_err(), "of another stream");
+    let other = operator.seal(b"steady").unwrap();
+    assert!(host.open_ready(&other[HEAD..]).is_err());
+}
+
+#[test]
 fn nobody_else_and_nothing_else_is_understood() {
     let (greeting, _) = start("laptop", "home", &ssh());
     assert!(receive("laptop", &ssh(), &greeting).is_ok());

@@ -67,6 +67,8 @@ impl Bed {
         host.say(&greeting).await;
         let answer = host.message().await;
         operator.say(&answer).await;
+        // That the operator is there.
+        host.say(&operator.message().await).await;
         let origin = self.web.next().await;
         Led { pipe, _session: session, operator, host, origin, header, greeting }
     }

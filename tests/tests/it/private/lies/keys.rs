@@ -71,6 +71,8 @@ async fn a_liar_at_first_contact_reads_everything_and_is_found_out_by_the_words(
     host.say(&greeting).await;
     let answer = host.message().await;
     let mut to_host = awaiting.receive(&answer[2..]).expect("a proof").records().expect("records");
+    host.say(&to_host.seal_ready().expect("a record")).await;
+    from_operator.open_ready(&operator.message().await[2..]).expect("it is there");
     pipe.say(b"a secret").await;
     let read = opened(&mut from_operator, &operator.message().await);
     assert_eq!(read, b"a secret", "which nobody can prevent who has never met");
@@ -118,6 +120,7 @@ async fn a_key_that_changes_is_refused_until_a_person_accepts_it() {
     operator.say(&answer).await;
     pipe.say(b"believed").await;
     let mut records = proven.records().expect("records");
+    records.open_ready(&operator.message().await[2..]).expect("it is there");
     assert_eq!(opened(&mut records, &operator.message().await), b"believed");
 }
 
