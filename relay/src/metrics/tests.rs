@@ -98,7 +98,7 @@ fn hostnames_are_bounded() {
 fn every_name_has_help_and_a_unit_that_prometheus_knows() {
     let text = Metrics::new(["a"]).text(&standing());
     let types: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
-    assert_eq!(types.len(), 21, "{types:?}");
+    assert_eq!(types.len(), 23, "{types:?}");
     assert!(types.iter().all(|line| line.starts_with("adit_")), "{types:?}");
     assert_eq!(text.lines().filter(|line| line.starts_with("# HELP ")).count(), types.len());
 }
