@@ -1,11 +1,12 @@
 //! Doors on this device to services of other peers: a port for each, as long as the configuration names it.
 
 mod datagrams;
+mod door;
 mod https;
+mod trouble;
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,126 +16,30 @@ use protocol::close::StreamReset;
 use protocol::control::Carries;
 use protocol::service::ServiceAddress;
 use protocol::talk::{Described, Say};
-use serde::{Deserialize, Serialize};
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::door::DoorError;
+pub use self::door::{Door, DoorState};
+use self::trouble::Trouble;
 use super::operator::{Known, Operator, ReachError};
 use super::proof::ProofError;
 use super::socks;
 use super::talk::TalkError;
-use crate::config::{Config, Connect, LocalAddress};
+use crate::config::Connect;
 use crate::identity::DataDir;
-use crate::local_ca::{LocalCa, LocalCaError};
+use crate::local_ca::LocalCa;
 use crate::offer::Offers;
 use crate::origin::OriginStream;
 use crate::splice::SpliceError;
 
 /// How long until a door that could not be opened is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
-/// The same trouble of one door is said this often.
-const BETWEEN_COMPLAINTS: Duration = Duration::from_secs(10);
 /// Connections that one door has open at once.
 const MOST: usize = 1024;
-
-/// A door that is wanted.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Door {
-    To(Connect),
-    /// To all services, by their names.
-    Socks5(LocalAddress),
-}
-
-impl Door {
-    /// `home/dashboard`, or `socks5`.
-    #[must_use]
-    pub fn name(&self) -> String {
-        match self {
-            Self::To(connect) => connect.service.to_string(),
-            Self::Socks5(_) => "socks5".to_owned(),
-        }
-    }
-
-    fn wanted_by(config: &Config) -> Vec<Self> {
-        let doors = config.connects().iter().cloned().map(Self::To);
-        doors.chain(config.socks5().map(Self::Socks5)).collect()
-    }
-}
-
-/// How it is with a door.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "state", rename_all = "lowercase")]
-pub enum DoorState {
-    /// Not yet: for the peer to be there.
-    Waiting { reason: String },
-    Open {
-        address: SocketAddr,
-        /// What to open in a browser, where there is something.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        url: Option<String>,
-    },
-    Failed {
-        error: String,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        hint: Option<String>,
-    },
-}
-
-/// Why a door is not open.
-#[derive(Debug, thiserror::Error)]
-enum DoorError {
-    #[error(transparent)]
-    Reach(#[from] ReachError),
-    #[error("cannot ask `{peer}` which port the service has")]
-    Ask { peer: String, source: TalkError },
-    #[error("the service `{0}` has no port of its own")]
-    NoPort(ServiceAddress),
-    #[error("`{}` does not allow this device to reach `{}`", .0.peer, .0.service)]
-    NotAllowed(ServiceAddress),
-    #[error("cannot listen on `{address}`")]
-    Listen { address: SocketAddr, source: io::Error },
-    #[error("`--https` is for connections, and `{0}` takes datagrams")]
-    NoTls(ServiceAddress),
-    #[error("cannot serve `https`")]
-    LocalCa(#[from] LocalCaError),
-}
-
-impl DoorError {
-    fn hint(&self) -> Option<String> {
-        match self {
-            Self::Reach(error) => error.hint(),
-            Self::NotAllowed(_) => Some("its own `[[private]]` has to name this device".to_owned()),
-            Self::NoPort(_) => Some("say where to listen: `--listen 8080` (`listen` in the file)".to_owned()),
-            Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => Some(
-                "another program listens there; choose another with `--listen` (`listen` in the file)"
-                    .to_owned(),
-            ),
-            Self::Listen { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => Some(
-                "ports below 1024 are for root; choose another with `--listen` (`listen` in the file)"
-                    .to_owned(),
-            ),
-            Self::Listen { .. } => None,
-            Self::LocalCa(error) => error.hint(),
-            Self::Ask { .. } | Self::NoTls(_) => None,
-        }
-    }
-
-    fn is_temporary(&self) -> bool {
-        match self {
-            Self::Reach(error) => error.is_temporary(),
-            Self::Ask { .. } => true,
-            Self::NoPort(_)
-            | Self::NotAllowed(_)
-            | Self::Listen { .. }
-            | Self::NoTls(_)
-            | Self::LocalCa(_) => false,
-        }
-    }
-}
 
 /// What is done about a door that cannot be opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -449,33 +354,4 @@ pub(super) fn prepared(tcp: TcpStream) -> TcpStream {
     let _ = tcp.set_nodelay(true);
     let _ = SockRef::from(&tcp).set_linger(Some(Duration::ZERO));
     tcp
-}
-
-/// Says why connections through a door fail, but not of every one.
-struct Trouble {
-    door: String,
-    last: std::sync::Mutex<Option<(Instant, String)>>,
-}
-
-impl Trouble {
-    fn new(door: String) -> Self {
-        Self { door, last: std::sync::Mutex::default() }
-    }
-
-    fn note(&self, passed: Result<(), ReachError>) {
-        let Err(error) = passed else { return };
-        let text = terminal::chain(&error);
-        let mut last = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let is_old =
-            last.as_ref().is_some_and(|(at, said)| *said == text && at.elapsed() < BETWEEN_COMPLAINTS);
-        if is_old {
-            return;
-        }
-        let door = &self.door;
-        match error.hint() {
-            Some(hint) => tracing::warn!(door, error = text, hint, "a connection was refused"),
-            None => tracing::warn!(door, error = text, "a connection was refused"),
-        }
-        *last = Some((Instant::now(), text));
-    }
 }
