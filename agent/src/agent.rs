@@ -88,7 +88,7 @@ impl Agent {
         let direct = Direct::new(board.clone(), offers.clone()).map_err(AgentError::Direct)?;
         let direct = Arc::new(direct);
         let talks = Talks { meeting: Some(Arc::clone(&direct)) };
-        let host = Host { peers: Arc::clone(&peers), offers: offers.clone(), talks };
+        let host = Host::new(Arc::clone(&peers), offers.clone(), talks);
         let behind = Behind { offers, terminator, host: Arc::new(host) };
         let operator = Operator { peers, board: board.clone(), direct: Some(Arc::clone(&direct)) };
         Ok(Self {

@@ -109,6 +109,11 @@ impl Ground {
         self.endpoint.local_addr().ok()
     }
 
+    /// Whether the two are one socket.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.bare, &other.bare)
+    }
+
     /// Sends a packet that QUIC has nothing to do with.
     ///
     /// # Errors

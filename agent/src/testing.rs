@@ -49,7 +49,7 @@ pub(crate) fn no_certificates() -> Arc<Terminator> {
 /// What streams lead to in an agent that knows no other peers.
 pub(crate) fn behind(offers: Offers, terminator: Arc<Terminator>) -> Behind {
     let peers = Arc::new(Peers::new(key(1), Pins::new(PathBuf::from("/nowhere/peers.json"))));
-    let host = Arc::new(Host { peers, offers: offers.clone(), talks: Talks::default() });
+    let host = Arc::new(Host::new(peers, offers.clone(), Talks::default()));
     Behind { offers, terminator, host }
 }
 

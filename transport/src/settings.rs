@@ -12,7 +12,7 @@ const LARGEST_DATAGRAM: u16 = 1472;
 /// Bytes of datagrams that wait to be read, also of whoever has proven nothing yet; of more, the oldest are dropped.
 const DATAGRAMS_RECEIVED: usize = 256 << 10;
 /// The same of those that wait to be sent.
-const DATAGRAMS_TO_SEND: usize = 1 << 20;
+const DATAGRAMS_TO_SEND: usize = 128 << 10;
 
 /// The settings to start from; windows and time-outs are each end's own.
 #[must_use]

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use process::shutdown::{self, Ended};
 use process::terminal;
@@ -44,6 +45,9 @@ pub(super) struct Arguments {
     #[arg(long)]
     wait: bool,
 }
+
+/// How long until a peer that was away is tried again, where nothing is heard of it.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// What was asked for does not fit together.
 #[derive(Debug, thiserror::Error)]
@@ -195,7 +199,9 @@ async fn carry(agent: &Agent, service: &ServiceAddress, wait: bool) -> Result<()
         match Box::pin(operator.connect(service)).await {
             Ok(stream) => break stream,
             // What has changed since is looked at again, and nothing else can have made it reachable.
-            Err(error) if wait && error.is_temporary() => drop(told.changed().await),
+            Err(error) if wait && error.is_temporary() => {
+                let _either = tokio::time::timeout(AGAIN, told.changed()).await;
+            }
             Err(error) => return Err(error.into()),
         }
     };

@@ -37,6 +37,8 @@ pub(super) enum Command {
     Accept {
         /// The peer, as the relay calls it: `home`.
         name: PeerName,
+        /// The fingerprint that `agent peer verify` showed with the words: another key is not accepted.
+        fingerprint: String,
     },
 }
 
@@ -44,7 +46,7 @@ pub(super) async fn run(command: Command, places: &Places) -> Result<ExitCode, F
     match command {
         Command::List { json } => list(json, places),
         Command::Verify { name } => verify(&name, places).await,
-        Command::Accept { name } => accept(&name, places),
+        Command::Accept { name, fingerprint } => accept(&name, &fingerprint, places),
     }
 }
 
@@ -109,7 +111,8 @@ async fn verify(name: &PeerName, places: &Places) -> Result<ExitCode, Failure> {
     terminal::stderr_line(format_args!("the key of `{name}` has changed; with the new one the words are"));
     show(&changed)?;
     terminal::stderr_line(format_args!(
-        "where `{name}` shows the same, believe it with `agent peer accept {name}`"
+        "where `{name}` shows the same, believe it with `agent peer accept {name} {}`",
+        changed.fingerprint()
     ));
     Ok(ExitCode::FAILURE)
 }
@@ -133,9 +136,9 @@ async fn first_seen(name: &PeerName, places: &Places) -> Result<(), Failure> {
     Ok(known?)
 }
 
-fn accept(name: &PeerName, places: &Places) -> Result<ExitCode, Failure> {
+fn accept(name: &PeerName, fingerprint: &str, places: &Places) -> Result<ExitCode, Failure> {
     let pins = pins(places);
-    let before = pins.accept(name)?;
+    let before = pins.accept(name, fingerprint)?;
     let now = pins.find(name)?.map_or(before, |pin| pin.key);
     print(format_args!(
         "`{name}` is known by {} from now on, and no longer by {}",

@@ -21,7 +21,7 @@ use protocol::stream::PrivateHeader;
 use protocol::talk::Say;
 use quinn::Incoming;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -43,7 +43,10 @@ use crate::splice::Ends;
 const MEETING: Duration = Duration::from_secs(6);
 /// Meetings that a host has at once, and how often one peer may ask for one.
 const MEETINGS: usize = 64;
-const BETWEEN_MEETINGS: Duration = Duration::from_millis(500);
+const BETWEEN_MEETINGS: Duration = Duration::from_secs(2);
+/// Connections at once that have proven nothing yet, and of one peer that has.
+const STRANGERS: usize = 16;
+const OF_A_PEER: usize = 8;
 /// Between two attempts at one peer.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(15);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
@@ -82,6 +85,25 @@ struct Meeting {
     begun: Instant,
 }
 
+/// A connection of a peer, counted until it is dropped.
+#[derive(Debug)]
+struct Present {
+    direct: Arc<Direct>,
+    key: PublicKey,
+}
+
+impl Drop for Present {
+    fn drop(&mut self) {
+        let mut present = lock(&self.direct.present);
+        if let Some(count) = present.get_mut(&self.key) {
+            *count -= 1;
+            if *count == 0 {
+                present.remove(&self.key);
+            }
+        }
+    }
+}
+
 /// A path as `agent status --json` prints it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PathStatus {
@@ -103,6 +125,10 @@ pub struct Direct {
     offers: Offers,
     ways: Mutex<HashMap<PublicKey, Way>>,
     meetings: Mutex<Vec<Meeting>>,
+    /// Room for those who have proven nothing yet.
+    strangers: Semaphore,
+    /// Connections of peers that have, by key.
+    present: Mutex<HashMap<PublicKey, usize>>,
     orders: mpsc::Sender<Order>,
     waiting: Mutex<Option<mpsc::Receiver<Order>>>,
     /// Where a router lets packets in for this agent.
@@ -125,6 +151,8 @@ impl Direct {
             offers,
             ways: Mutex::default(),
             meetings: Mutex::default(),
+            strangers: Semaphore::new(STRANGERS),
+            present: Mutex::default(),
             orders,
             waiting: Mutex::new(Some(waiting)),
             given: watch::Sender::default(),
@@ -159,6 +187,9 @@ impl Direct {
             Order::Seek(known) => {
                 drop(running.spawn(meet::seek(Arc::clone(self), Arc::clone(operator), known)))
             }
+            // In another network meanwhile, nobody is met on the old socket.
+            Order::Open { ground, .. }
+                if ground_of(&self.board.read()).is_none_or(|now| !now.is(&ground)) => {}
             Order::Open { ground, addresses } => {
                 ground.endpoint.set_server_config(Some(self.settings.server.clone()));
                 running.spawn(meet::open_router(ground, addresses));
@@ -178,7 +209,7 @@ impl Direct {
         let is_expected =
             lock(&self.meetings).iter().any(|meeting| meeting.is_on() && meeting.from.contains(&from));
         if is_expected {
-            running.spawn(meet::welcome(Arc::clone(host), incoming));
+            running.spawn(meet::welcome(Arc::clone(self), Arc::clone(host), incoming));
         } else {
             incoming.ignore();
         }
@@ -187,9 +218,10 @@ impl Direct {
     /// In another network everything may be different.
     fn on_state(&self, state: &State, ground: &mut Option<Ground>) {
         let Some(now) = ground_of(state) else { return };
-        let is_another = ground.as_ref().is_none_or(|before| before.local_address() != now.local_address());
-        if is_another {
-            *ground = Some(now);
+        if ground.as_ref().is_none_or(|before| !before.is(&now)) {
+            if let Some(before) = ground.replace(now) {
+                before.endpoint.set_server_config(None);
+            }
             for way in lock(&self.ways).values_mut() {
                 if let WayState::Not { again, .. } = &mut way.state {
                     *again = Instant::now();
@@ -205,6 +237,16 @@ impl Direct {
         if let Some(ground) = ground.filter(|_| meetings.is_empty()) {
             ground.endpoint.set_server_config(None);
         }
+    }
+
+    /// A peer that has proven its key takes one of its places.
+    fn enter(self: &Arc<Self>, caller: &Caller) -> Option<Present> {
+        let mut present = lock(&self.present);
+        let count = present.entry(caller.key).or_default();
+        (*count < OF_A_PEER).then(|| {
+            *count += 1;
+            Present { direct: Arc::clone(self), key: caller.key }
+        })
     }
 
     fn is_wanted(&self) -> bool {
@@ -248,6 +290,8 @@ impl Direct {
         if meetings.len() >= MEETINGS || meetings.iter().any(too_soon) || addresses.is_empty() {
             return false;
         }
+        // One of a peer at a time.
+        meetings.retain(|meeting| meeting.peer != caller.key);
         let from = addresses.iter().map(SocketAddr::ip).collect();
         meetings.push(Meeting { peer: caller.key, from, begun: Instant::now() });
         true

@@ -38,7 +38,11 @@ impl Carrier {
     pub(crate) async fn run(&self) -> ConnectionError {
         loop {
             match self.connection.read_datagram().await {
-                Ok(datagram) => self.flows.hand_out(datagram),
+                Ok(datagram) => {
+                    self.flows.hand_out(datagram);
+                    // One who sends without end leaves the others their turn.
+                    tokio::task::coop::consume_budget().await;
+                }
                 Err(error) => return error,
             }
         }

@@ -1,12 +1,15 @@
 //! What other peers reach here: their streams are let in to private services by everybody's leave, and to nothing else.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use protocol::close::StreamReset;
 use protocol::id::RequestId;
 use protocol::private::{Context, Purpose};
 use protocol::stream::PrivateHeader;
 use tokio::net::UdpSocket;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use super::flow::{Carrier, Complaint, Flow, FlowError, Heard, IDLE};
 use super::peers::{Caller, Peers, Refusal};
@@ -69,7 +72,15 @@ pub struct Host {
     pub(crate) peers: Arc<Peers>,
     pub(crate) offers: Offers,
     pub(crate) talks: Talks,
+    /// Streams of other peers at once, however they come: visitors have room beside them.
+    pub(crate) places: Arc<Semaphore>,
+    pub(crate) warned: Mutex<Option<Instant>>,
 }
+
+/// Streams of other peers at once.
+const MOST: usize = 2048;
+/// That a stream led nowhere is told this often.
+const BETWEEN_WARNINGS: Duration = Duration::from_secs(5);
 
 /// How a stream came, and so what of it is proven already.
 #[derive(Debug, Clone, Copy)]
@@ -87,9 +98,14 @@ struct Entered<'e> {
 }
 
 impl Host {
+    pub(crate) fn new(peers: Arc<Peers>, offers: Offers, talks: Talks) -> Self {
+        Self { peers, offers, talks, places: Arc::new(Semaphore::new(MOST)), warned: Mutex::default() }
+    }
+
     /// Serves one stream to its end.
     pub(crate) async fn serve(&self, mut ends: Ends, header: PrivateHeader, carrier: &Carrier, way: Way<'_>) {
         let PrivateHeader { peer, request, purpose } = &header;
+        let Ok(_place) = self.places.try_acquire() else { return ends.reset(StreamReset::Busy) };
         let flow = matches!(purpose, Purpose::Udp(_));
         // Boxed: streams of visitors should not keep room for what these need.
         let served = if flow {
@@ -98,7 +114,15 @@ impl Host {
             match self.prove(&mut ends, &header, way).await {
                 Ok((caller, proven)) => {
                     let entered = Entered { caller: &caller, header: &header };
-                    Box::pin(self.serve_stream(ends, proven, &entered)).await
+                    tokio::select! {
+                        // Nothing passes any more from the moment on in which it may not. Dropped, both ends are reset.
+                        biased;
+                        refusal = self.peers.until_refused(&caller, purpose, self.offers.clone()) => {
+                            tracing::info!(%request, %peer, reason = %refusal, "a peer's stream was cut");
+                            Ok(())
+                        }
+                        served = Box::pin(self.serve_stream(ends, proven, &entered)) => served,
+                    }
                 }
                 Err(error) => {
                     ends.reset(error.reset());
@@ -109,6 +133,9 @@ impl Host {
         if let Err(error) = served {
             let (chain, service) = (process::terminal::chain(&error), name(purpose));
             match error.hint() {
+                _ if !self.is_time_to_warn() => {
+                    tracing::debug!(%request, %peer, service, error = chain, "a peer's stream led nowhere")
+                }
                 Some(hint) => {
                     tracing::warn!(%request, %peer, service, error = chain, hint, "a peer's stream led nowhere")
                 }
@@ -180,11 +207,7 @@ impl Host {
             }
         };
         if let Purpose::Talk = purpose {
-            let refused = self.peers.until_refused(caller, purpose, self.offers.clone());
-            tokio::select! {
-                () = self.talks.answer(stream, caller, (&self.peers, &self.offers)) => {}
-                _ = refused => {}
-            }
+            self.talks.answer(stream, caller, (&self.peers, &self.offers)).await;
             return Ok(());
         }
         let connected = match self.origin(purpose) {
@@ -194,7 +217,7 @@ impl Host {
         match connected {
             Ok(connected) => {
                 self.log_opened(entered);
-                self.splice(stream, connected, entered).await;
+                splice(stream, connected, entered.header.request).await;
                 Ok(())
             }
             Err(error) => {
@@ -204,26 +227,14 @@ impl Host {
         }
     }
 
-    async fn splice(
-        &self,
-        stream: PrivateStream,
-        origin: crate::origin::OriginStream,
-        entered: &Entered<'_>,
-    ) {
-        let Entered { caller, header: PrivateHeader { peer, request, purpose }, .. } = entered;
-        tokio::select! {
-            ended = stream.splice(origin) => match ended {
-                Ok(()) => tracing::debug!(%request, "a peer's stream ended"),
-                Err(error) => {
-                    let error = process::terminal::chain(&error);
-                    tracing::debug!(%request, error, "a peer's stream broke off");
-                }
-            },
-            // Dropped, both ends are reset.
-            refusal = self.peers.until_refused(caller, purpose, self.offers.clone()) => {
-                tracing::info!(%request, %peer, service = name(purpose), reason = %refusal, "a peer's stream was cut");
-            }
+    /// A peer that does not stop asking fills no log.
+    fn is_time_to_warn(&self) -> bool {
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_time = warned.is_none_or(|at| at.elapsed() >= BETWEEN_WARNINGS);
+        if is_time {
+            *warned = Some(Instant::now());
         }
+        is_time
     }
 
     fn log_opened(&self, entered: &Entered<'_>) {
@@ -256,12 +267,23 @@ impl Host {
         let entered = Entered { caller: &caller, header };
         self.log_opened(&entered);
         tokio::select! {
-            () = exchange(&mut flow, &socket, header.request) => {}
+            biased;
             _ = self.peers.until_refused(&caller, &header.purpose, self.offers.clone()) => {
                 flow.ends().reset(StreamReset::NotAllowed);
             }
+            () = exchange(&mut flow, &socket, header.request) => {}
         }
         Ok(())
+    }
+}
+
+async fn splice(stream: PrivateStream, origin: crate::origin::OriginStream, request: RequestId) {
+    match stream.splice(origin).await {
+        Ok(()) => tracing::debug!(%request, "a peer's stream ended"),
+        Err(error) => {
+            let error = process::terminal::chain(&error);
+            tracing::debug!(%request, error, "a peer's stream broke off");
+        }
     }
 }
 

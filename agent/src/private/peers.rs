@@ -16,7 +16,7 @@ use crate::offer::Offers;
 const BEHIND: Duration = Duration::from_secs(2);
 
 /// How long a peer may be missing where the relay was started again, and it has not come back yet.
-const GONE: Duration = Duration::from_secs(5);
+const GONE: Duration = Duration::from_secs(2);
 
 /// What the relay has said last. It stays where the session is gone.
 #[derive(Debug, Clone, Default)]
@@ -109,8 +109,8 @@ impl Peers {
         if !matches!(heard, Ok(Ok(_))) {
             return Err(Refusal::NotGranted(caller.name.clone()));
         }
-        self.pins.check(&caller.name, caller.key)?;
-        self.check(caller, purpose, offers)
+        self.check(caller, purpose, offers)?;
+        Ok(self.pins.check(&caller.name, caller.key)?)
     }
 
     /// The same again, for what runs: without waiting, and the key has not changed.

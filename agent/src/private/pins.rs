@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use process::private_file::{self, LockError, PrivateFileError};
 use protocol::id::PeerName;
@@ -24,6 +23,8 @@ pub enum PinError {
     Changed { name: PeerName, known: PublicKey, said: PublicKey },
     #[error("no key of `{0}` has changed")]
     Unchanged(PeerName),
+    #[error("the key that the relay says `{name}` has now is another: {}", said.fingerprint())]
+    Other { name: PeerName, said: PublicKey },
     #[error("no key of `{0}` has been seen here")]
     Unknown(PeerName),
     #[error("`{}` holds {MOST} keys already", .0.display())]
@@ -44,8 +45,8 @@ impl PinError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Changed { name, .. } => Some(format!(
-                "where `{name}` was enrolled anew, compare the words of `agent peer verify` at both ends, \
-                 then run `agent peer accept {name}`; otherwise somebody is between you"
+                "where `{name}` was enrolled anew, compare the words of `agent peer verify {name}` with those at its end, \
+                 then run the `agent peer accept` that it shows; otherwise somebody is between you"
             )),
             Self::File(error) => error.hint(),
             Self::Damaged { path, .. } => Some(format!(
@@ -53,6 +54,9 @@ impl PinError {
                 path.display()
             )),
             Self::Unknown(_) => Some("`agent peer list` shows those that have".to_owned()),
+            Self::Other { name, .. } => {
+                Some(format!("compare the words of `agent peer verify {name}` again"))
+            }
             Self::Unchanged(_) | Self::Full(_) | Self::Encode(_) | Self::Lock(_) => None,
         }
     }
@@ -74,14 +78,12 @@ pub type All = BTreeMap<PeerName, Pin>;
 #[derive(Debug)]
 pub struct Pins {
     path: PathBuf,
-    /// As this process has read it last.
-    read: Mutex<All>,
 }
 
 impl Pins {
     #[must_use]
     pub fn new(path: PathBuf) -> Self {
-        Self { path, read: Mutex::default() }
+        Self { path }
     }
 
     /// Whether this is the peer's key. The first one that is seen is.
@@ -90,9 +92,8 @@ impl Pins {
     ///
     /// Where it is another, or the file cannot be used.
     pub fn check(&self, name: &PeerName, said: PublicKey) -> Result<(), PinError> {
-        let is_known =
-            |all: &All| all.get(name).is_some_and(|pin| pin.key == said && pin.changed_to.is_none());
-        if is_known(&self.read.lock().unwrap_or_else(PoisonError::into_inner)) {
+        let known = load(&self.path)?.get(name).copied();
+        if known.is_some_and(|pin| pin.key == said && pin.changed_to.is_none()) {
             return Ok(());
         }
         self.change(|all| match all.get_mut(name) {
@@ -114,15 +115,19 @@ impl Pins {
         })
     }
 
-    /// Believes the key that a peer's has changed to; what it was before.
+    /// Believes the key that a peer's has changed to, where it is the one with this fingerprint; what it was before.
     ///
     /// # Errors
     ///
-    /// Where it has not changed, or the file cannot be used.
-    pub fn accept(&self, name: &PeerName) -> Result<PublicKey, PinError> {
+    /// Where it has not changed, or to another, or the file cannot be used.
+    pub fn accept(&self, name: &PeerName, fingerprint: &str) -> Result<PublicKey, PinError> {
         self.change(|all| {
             let pin = all.get_mut(name).ok_or_else(|| PinError::Unknown(name.clone()))?;
-            let key = pin.changed_to.take().ok_or_else(|| PinError::Unchanged(name.clone()))?;
+            let key = pin.changed_to.ok_or_else(|| PinError::Unchanged(name.clone()))?;
+            if key.fingerprint() != fingerprint {
+                return Err(PinError::Other { name: name.clone(), said: key });
+            }
+            pin.changed_to = None;
             Ok(std::mem::replace(&mut pin.key, key))
         })
     }
@@ -150,7 +155,6 @@ impl Pins {
         if let Some(folder) = self.path.parent() {
             private_file::create_folder(folder).map_err(PinError::File)?;
         }
-        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         let _one_at_a_time =
             private_file::wait_lock(&self.path.with_extension("lock")).map_err(PinError::Lock)?;
         let before = load(&self.path)?;
@@ -160,7 +164,6 @@ impl Pins {
             let bytes = serde_json::to_vec_pretty(&all).map_err(PinError::Encode)?;
             private_file::write(&self.path, &bytes).map_err(PinError::File)?;
         }
-        *read = all;
         changed
     }
 }
@@ -191,13 +194,15 @@ mod tests {
         pins.check(&home, key(1)).unwrap();
         let error = pins.check(&home, key(2)).unwrap_err();
         assert!(matches!(error, PinError::Changed { .. }), "{error}");
-        assert!(error.hint().unwrap().contains("agent peer accept home"));
+        assert!(error.hint().unwrap().contains("agent peer verify home"));
         // Another process is no way around, and neither is asking again.
         for pins in [&pins, &Pins::new(path.clone())] {
             assert!(pins.check(&home, key(2)).is_err());
         }
         assert_eq!(pins.find(&home).unwrap(), Some(Pin { key: key(1), changed_to: Some(key(2)) }));
-        assert_eq!(Pins::new(path.clone()).accept(&home).unwrap(), key(1));
+        let other = pins.accept(&home, &key(3).fingerprint());
+        assert!(matches!(other, Err(PinError::Other { .. })), "not the one that was compared");
+        assert_eq!(Pins::new(path.clone()).accept(&home, &key(2).fingerprint()).unwrap(), key(1));
         pins.check(&home, key(2)).unwrap();
         assert!(pins.check(&home, key(1)).is_err());
         private_file::check_private(&path).unwrap();
@@ -210,8 +215,8 @@ mod tests {
         pins.check(&home, key(1)).unwrap();
         assert!(pins.check(&home, key(2)).is_err());
         pins.check(&home, key(1)).unwrap();
-        assert!(matches!(pins.accept(&home), Err(PinError::Unchanged(_))));
-        assert!(matches!(pins.accept(&"nobody".parse().unwrap()), Err(PinError::Unknown(_))));
+        assert!(matches!(pins.accept(&home, "x"), Err(PinError::Unchanged(_))));
+        assert!(matches!(pins.accept(&"nobody".parse().unwrap(), "x"), Err(PinError::Unknown(_))));
     }
 
     #[test]

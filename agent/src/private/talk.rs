@@ -88,6 +88,13 @@ pub struct Talks {
 }
 
 impl Talks {
+    /// Comes back when this agent is to meet nobody directly.
+    pub(crate) async fn until_apart(&self, offers: &Offers) {
+        let mut offers = offers.clone();
+        // What sends outlives every connection.
+        let _ = offers.wait_for(|offer| !offer.config().direct().enabled).await;
+    }
+
     /// Answers one operator until it has nothing more to ask.
     pub(crate) async fn answer(
         &self,

@@ -83,8 +83,11 @@ async fn run_inner(seat: &mut Seat, control: ControlStream) -> SessionEnd {
             frame = frames.next() => on_frame(frame, session, registry, &mut teller).await,
             Some(changed) = news.recv() => teller.tell(changed, session).await,
             Ok(()) = roster.changed() => {
-                let roster = roster.borrow_and_update().clone();
-                teller.send(&roster).await
+                let told = roster.borrow_and_update().clone();
+                match told {
+                    Some(roster) => teller.send(&roster).await,
+                    None => Ok(()),
+                }
             }
             Some(datagram) = too_large.recv() => teller.send(&datagram).await,
             _ = prune.tick() => {

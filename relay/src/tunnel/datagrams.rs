@@ -67,7 +67,11 @@ impl Drop for Flow {
 pub(crate) async fn carry(session: &Session) -> Infallible {
     loop {
         match session.connection.read_datagram().await {
-            Ok(datagram) => on_datagram(session, &datagram),
+            Ok(datagram) => {
+                on_datagram(session, &datagram);
+                // One who sends without end leaves the others their turn.
+                tokio::task::coop::consume_budget().await;
+            }
             // The control stream tells of the end.
             Err(_) => std::future::pending().await,
         }

@@ -45,7 +45,7 @@ pub(crate) struct Seat {
     /// Answers that nobody asked for, after grants changed.
     pub(crate) news: mpsc::Receiver<Registered>,
     /// Whom the session may meet.
-    pub(crate) roster: watch::Receiver<Roster>,
+    pub(crate) roster: watch::Receiver<Option<Roster>>,
     pub(crate) too_large: mpsc::Receiver<TooLarge>,
 }
 
@@ -84,7 +84,8 @@ struct Live {
     /// What the agent no longer exposes, while connections may be left of it: they end where the hostname is taken.
     retired: VecDeque<(HostnamePattern, CancellationToken)>,
     answer: Registered,
-    roster: watch::Sender<Roster>,
+    /// None until the agent has said what it offers: who may reach it follows from that.
+    roster: watch::Sender<Option<Roster>>,
 }
 
 impl Registry {

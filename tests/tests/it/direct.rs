@@ -133,6 +133,19 @@ fn a_grant_that_is_taken_ends_what_runs_directly() {
 
 #[test]
 #[ignore = "needs root, iproute2 and nftables"]
+fn a_grant_that_is_taken_while_the_sessions_are_away_ends_what_runs_directly() {
+    let mut bed = Bed::new(Nat::EndpointIndependent, Nat::EndpointIndependent);
+    bed.becomes_direct();
+    let mut running = bed.open();
+    running.echo(b"before");
+    bed.relay.process.kill();
+    bed.relay.start_again();
+    let _said = bed.relay.ask(&["peer", "ungrant", "laptop", "--service", "home/echo"]);
+    running.breaks();
+}
+
+#[test]
+#[ignore = "needs root, iproute2 and nftables"]
 fn strangers_get_no_answer_from_an_agents_socket() {
     let bed = Bed::new(Nat::None, Nat::None);
     bed.becomes_direct();

@@ -37,8 +37,7 @@ const KNOCKS: u32 = 40;
 const NOTHING: [u8; 4] = [0; 4];
 /// From the first packet to the proof of both keys.
 const PROOF: Duration = Duration::from_secs(5);
-/// What a connection may send before its key is proven, and after.
-const STRANGER_WINDOW: u32 = 64 << 10;
+/// What a connection may have in flight once its key is proven, in bytes.
 const PEER_WINDOW: u32 = 32 << 20;
 
 /// Operator: looks for a way to the host once, and stays with it until it is dead.
@@ -143,10 +142,15 @@ pub(super) async fn open_router(ground: Ground, addresses: Vec<SocketAddr>) {
 }
 
 /// Host: has one that is expected prove its key, and serves it until it goes or may no longer be here.
-pub(super) async fn welcome(host: Arc<Host>, incoming: Incoming) {
+pub(super) async fn welcome(direct: Arc<Direct>, host: Arc<Host>, incoming: Incoming) {
+    let Ok(stranger) = direct.strangers.try_acquire() else { return incoming.ignore() };
     let address = addresses::canonical(incoming.remote_address());
     let Ok(Some((connection, caller))) = tokio::time::timeout(PROOF, hear(&host, incoming)).await else {
         return tracing::debug!(%address, "a direct connection proved nothing");
+    };
+    drop(stranger);
+    let Some(_present) = direct.enter(&caller) else {
+        return connection.close(SessionClose::Busy.number().into(), b"");
     };
     connection.set_receive_window(PEER_WINDOW.into());
     connection.set_max_concurrent_bi_streams(protocol::limits::PRIVATE_STREAMS.into());
@@ -158,7 +162,6 @@ pub(super) async fn welcome(host: Arc<Host>, incoming: Incoming) {
 
 async fn hear(host: &Host, incoming: Incoming) -> Option<(Connection, Caller)> {
     let connection = incoming.accept().ok()?.await.ok()?;
-    connection.set_receive_window(STRANGER_WINDOW.into());
     let exporter = quic::exporter(&connection)?;
     let (send, recv) = connection.accept_bi().await.ok()?;
     let mut ends = Ends::new(send, recv, Arc::default());
@@ -193,6 +196,7 @@ async fn serve(host: &Arc<Host>, connection: &Connection, caller: &Caller) -> Se
             Some(ended) = running.join_next() => if let Err(error) = ended {
                 tracing::error!(%error, "a peer's stream ended by a mistake in this program");
             },
+            () = host.talks.until_apart(&host.offers) => return SessionClose::Done,
             refusal = host.peers.until_refused(caller, &Purpose::Talk, host.offers.clone()) => {
                 tracing::info!(peer = %caller.name, reason = %refusal, "a peer may no longer be here");
                 return SessionClose::Revoked;

@@ -21,6 +21,8 @@ const LOOK: Duration = Duration::from_millis(200);
 /// A path in use on which nothing came for this long is asked whether it still is one, and after as long again given up.
 const QUIET: Duration = Duration::from_millis(600);
 const DEAD: Duration = Duration::from_millis(1500);
+/// For room for another stream.
+const CREDIT: Duration = Duration::from_millis(50);
 /// For the host to let a stream in.
 const ADMISSION: Duration = Duration::from_millis(1000);
 
@@ -64,19 +66,26 @@ impl Path {
     pub(super) async fn open(&self, header: &PrivateHeader) -> Option<(Ends, InUse)> {
         self.in_use.fetch_add(1, Ordering::Relaxed);
         let in_use = InUse(Arc::clone(&self.in_use));
+        // Where the path is full, the relay has room.
+        let opened = tokio::time::timeout(CREDIT, self.carrier.connection.open_bi()).await;
+        let (send, recv) = opened.ok()?.ok()?;
+        let heard = self.heard();
         let opening = async {
-            let (send, recv) = self.carrier.connection.open_bi().await.ok()?;
             let mut ends = Ends::new(send, recv, Arc::clone(&self.carrier.shares));
             ends.to_relay.write(header.encode().into()).await.ok()?;
             proof::admission(&mut ends).await.ok()?;
             Some(ends)
         };
         let opened = tokio::time::timeout(ADMISSION, opening).await;
-        if opened.is_err() {
+        if opened.is_err() && self.heard() == heard {
             tracing::info!(peer = %header.peer, "no answer on the direct path");
             self.close();
         }
         opened.ok().flatten().map(|ends| (ends, in_use))
+    }
+
+    fn heard(&self) -> u64 {
+        self.carrier.connection.stats().udp_rx.datagrams
     }
 
     /// Comes back when nothing arrives any more although it should, or the connection has ended.

@@ -12,6 +12,8 @@ use crate::dial::{self, tls};
 
 /// Often enough for routers to keep the way open.
 const KEEP_ALIVE: Duration = Duration::from_secs(4);
+/// What a connection may send before its key is proven, in bytes.
+const STRANGER_WINDOW: u32 = 64 << 10;
 const IDLE: VarInt = VarInt::from_u32(12_000);
 
 /// Why QUIC cannot be set up.
@@ -43,8 +45,10 @@ impl Settings {
         let tls = tls::for_another_agent(certificate).map_err(SetUpError::Tls)?;
         let crypto = QuicServerConfig::try_from(tls).map_err(SetUpError::Quic)?;
         let mut server = ServerConfig::with_crypto(Arc::new(crypto));
-        // One until the key is proven.
-        server.transport_config(Arc::new(transport(1))).max_incoming(8).migration(false);
+        // One stream, and not much on it, until the key is proven.
+        let mut strangers = transport(1);
+        strangers.receive_window(STRANGER_WINDOW.into());
+        server.transport_config(Arc::new(strangers)).max_incoming(8).migration(false);
         Ok(Self { client, server })
     }
 }

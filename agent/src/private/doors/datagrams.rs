@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use process::terminal;
 use protocol::service::ServiceAddress;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::trouble::Trouble;
 use crate::private::flow::{Complaint, Flow, FlowError, Heard, IDLE, TooLarge};
 use crate::private::operator::Operator;
 
@@ -28,6 +28,7 @@ pub(super) async fn serve(
     service: ServiceAddress,
     close: CancellationToken,
 ) {
+    let trouble = Arc::new(Trouble::new(service.to_string()));
     let (socket, mut room) = (Arc::new(socket), vec![0; LARGEST_DATAGRAM]);
     let mut flows: HashMap<SocketAddr, mpsc::Sender<Bytes>> = HashMap::new();
     let mut running: JoinSet<SocketAddr> = JoinSet::new();
@@ -39,7 +40,7 @@ pub(super) async fn serve(
                 if !flows.contains_key(&from) && flows.len() < MOST {
                     let (datagrams, waiting) = mpsc::channel(WAITING);
                     let local = Local { socket: Arc::clone(&socket), address: from, waiting };
-                    running.spawn(carry(Arc::clone(operator), service.clone(), local));
+                    running.spawn(carry(Arc::clone(operator), service.clone(), Arc::clone(&trouble), local));
                     flows.insert(from, datagrams);
                 }
                 if let Some(datagrams) = flows.get(&from) {
@@ -62,13 +63,15 @@ struct Local {
 }
 
 /// Carries one flow until nothing has moved for a while.
-async fn carry(operator: Arc<Operator>, service: ServiceAddress, mut local: Local) -> SocketAddr {
+async fn carry(
+    operator: Arc<Operator>,
+    service: ServiceAddress,
+    trouble: Arc<Trouble>,
+    mut local: Local,
+) -> SocketAddr {
     match Box::pin(operator.flow(&service)).await {
         Ok(flow) => exchange(flow, &service, &mut local).await,
-        Err(error) => {
-            let error = terminal::chain(&error);
-            tracing::warn!(%service, error, "datagrams lead nowhere");
-        }
+        Err(error) => trouble.note(Err(error)),
     }
     local.address
 }

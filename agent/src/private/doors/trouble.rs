@@ -8,13 +8,13 @@ use tokio::time::Instant;
 
 use crate::private::operator::ReachError;
 
-/// The same trouble of one door is said this often.
+/// The trouble of one door is said this often.
 const BETWEEN_COMPLAINTS: Duration = Duration::from_secs(10);
 
 /// Says why connections through a door fail, but not of every one.
 pub(super) struct Trouble {
     door: String,
-    last: Mutex<Option<(Instant, String)>>,
+    last: Mutex<Option<Instant>>,
 }
 
 impl Trouble {
@@ -26,16 +26,14 @@ impl Trouble {
         let Err(error) = passed else { return };
         let text = terminal::chain(&error);
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_old =
-            last.as_ref().is_some_and(|(at, said)| *said == text && at.elapsed() < BETWEEN_COMPLAINTS);
-        if is_old {
-            return;
-        }
         let door = &self.door;
+        if last.is_some_and(|at| at.elapsed() < BETWEEN_COMPLAINTS) {
+            return tracing::debug!(door, error = text, "a connection was refused");
+        }
         match error.hint() {
             Some(hint) => tracing::warn!(door, error = text, hint, "a connection was refused"),
             None => tracing::warn!(door, error = text, "a connection was refused"),
         }
-        *last = Some((Instant::now(), text));
+        *last = Some(Instant::now());
     }
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use protocol::close::StreamReset;
 use protocol::control::Carries;
 use protocol::key::PublicKey;
+use protocol::limits;
 use protocol::private::Purpose;
 use protocol::roster::Roster;
 use protocol::stream::PrivateHeader;
@@ -18,6 +19,9 @@ use crate::policy::{self, PeerPermit};
 use crate::roster::{self, Known};
 use crate::store::Peer;
 use crate::tunnel::session::Session;
+
+/// Streams of all operators to one host: its visitors have room beside them.
+const MOST_TO_A_HOST: usize = 2048;
 
 /// Streams between peers that run, by number.
 #[derive(Debug, Default)]
@@ -79,6 +83,11 @@ impl Registry {
         let (asks, host) = (asks.key, host.key);
         let session = state.session_for(&host, &header.purpose).ok_or(StreamReset::PeerOffline)?;
         let Meetings { next, running } = &mut state.meetings;
+        let of_operator = running.values().filter(|one| one.operator == asks).count();
+        let to_host = running.values().filter(|one| one.host == host).count();
+        if of_operator >= limits::PRIVATE_STREAMS as usize || to_host >= MOST_TO_A_HOST {
+            return Err(StreamReset::Busy);
+        }
         let number = *next;
         *next += 1;
         let (purpose, revoked) = (header.purpose.clone(), permit.revoked());
@@ -108,7 +117,8 @@ impl State {
         let (mut offers, mut is_online) = (BTreeSet::new(), false);
         for live in sessions {
             is_online = true;
-            offers.extend(live.wish.private.iter().cloned());
+            let room = limits::PRIVATE_SERVICES - offers.len().min(limits::PRIVATE_SERVICES);
+            offers.extend(live.wish.private.iter().take(room).cloned());
         }
         Known { peer, is_online, offers }
     }
@@ -150,11 +160,15 @@ impl State {
             if reader.is_some_and(|reader| !reader.peer.grants.services.is_empty()) {
                 live.session.let_streams_in();
             }
-            let observed = Some(live.session.connection.remote_address());
-            let roster = Roster { observed, peers };
+            if live.wish.revision == 0 {
+                continue;
+            }
+            // Where it comes from is of use to those alone who have somebody to meet.
+            let observed = (!peers.is_empty()).then(|| live.session.connection.remote_address());
+            // The first is news also where it names nobody: the agent may know of somebody from before.
+            let roster = Some(Roster { observed, peers });
             live.roster.send_if_modified(|told| {
-                // Where it comes from is of use to those alone who have somebody to meet.
-                let is_news = told.peers != roster.peers || (*told != roster && !roster.peers.is_empty());
+                let is_news = *told != roster;
                 if is_news {
                     *told = roster;
                 }

@@ -240,7 +240,7 @@ async fn services_and_keys_are_listed() {
     let listed: serde_json::Value =
         serde_json::from_slice(&laptop.agent.command(&["peer", "list", "--json"]).stdout).expect("JSON");
     assert_eq!((&listed[0]["name"], &listed[0]["changed_to"]), (&"home".into(), &serde_json::Value::Null));
-    let nothing = laptop.agent.command(&["peer", "accept", "home"]);
+    let nothing = laptop.agent.command(&["peer", "accept", "home", "a-fingerprint"]);
     assert!(String::from_utf8_lossy(&nothing.stderr).contains("no key of `home` has changed"));
     assert_eq!(nothing.status.code(), Some(1));
     home.process().signal("TERM");

@@ -101,7 +101,7 @@ async fn a_key_that_changes_is_refused_until_a_person_accepts_it() {
         let (pipe, session) = dial(&bed, own()).await;
         let said = refusal(pipe).await;
         assert!(said.contains("the key of `home` is not the one that was first seen"), "{said}");
-        assert!(said.contains("\nhint: ") && said.contains("`agent peer accept home`"), "{said}");
+        assert!(said.contains("\nhint: ") && said.contains("`agent peer verify home`"), "{said}");
         assert!(said.contains(&own().fingerprint()) && said.contains(&bed.host.key.fingerprint()), "{said}");
         assert!(session.connection.accept_bi().await.is_err(), "the liar is told nothing");
     }
@@ -113,7 +113,10 @@ async fn a_key_that_changes_is_refused_until_a_person_accepts_it() {
     assert!(changed.0 == Some(1) && changed.1 != honest.1, "{changed:?}");
     let list = bed.laptop.agent.command(&["peer", "list"]);
     assert!(String::from_utf8_lossy(&list.stdout).contains("not believed"), "{list:?}");
-    assert!(bed.laptop.agent.command(&["peer", "accept", "home"]).status.success());
+    let accept = |fingerprint: &str| bed.laptop.agent.command(&["peer", "accept", "home", fingerprint]);
+    let another = accept(&secret(OWN + 1).public().fingerprint());
+    assert!(String::from_utf8_lossy(&another.stderr).contains("has now is another"), "{another:?}");
+    assert!(accept(&own().fingerprint()).status.success());
     let (mut pipe, session) = dial(&bed, own()).await;
     let (header, mut operator) = session.next().await;
     let (answer, proven) = as_host(&header, &operator.message().await);
