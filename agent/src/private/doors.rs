@@ -38,6 +38,7 @@ use crate::splice::SpliceError;
 
 /// How long until a door that could not be opened is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
+const REFUSED: &str = "a connection was refused";
 /// Connections that one door has open at once.
 const MOST: usize = 1024;
 
@@ -278,7 +279,7 @@ impl Opened {
         match self {
             Self::Udp(socket, service) => datagrams::serve(operator, socket, service, close).await,
             Self::Tcp { listener, service, tls } => {
-                let trouble = Arc::new(Trouble::new(service.to_string()));
+                let trouble = Arc::new(Trouble::new(service.to_string(), REFUSED));
                 accept(listener, close, |tcp| {
                     let (operator, service, trouble) =
                         (Arc::clone(operator), service.clone(), Arc::clone(&trouble));
@@ -293,7 +294,7 @@ impl Opened {
                 .await;
             }
             Self::Socks5(listener) => {
-                let trouble = Arc::new(Trouble::new("socks5".to_owned()));
+                let trouble = Arc::new(Trouble::new("socks5".to_owned(), REFUSED));
                 accept(listener, close, |tcp| {
                     let (operator, trouble) = (Arc::clone(operator), Arc::clone(&trouble));
                     async move { trouble.note(socks::serve(&operator, tcp).await) }

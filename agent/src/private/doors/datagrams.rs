@@ -28,7 +28,7 @@ pub(super) async fn serve(
     service: ServiceAddress,
     close: CancellationToken,
 ) {
-    let trouble = Arc::new(Trouble::new(service.to_string()));
+    let trouble = Arc::new(Trouble::new(service.to_string(), "datagrams lead nowhere"));
     let (socket, mut room) = (Arc::new(socket), vec![0; LARGEST_DATAGRAM]);
     let mut flows: HashMap<SocketAddr, mpsc::Sender<Bytes>> = HashMap::new();
     let mut running: JoinSet<SocketAddr> = JoinSet::new();

@@ -14,25 +14,27 @@ const BETWEEN_COMPLAINTS: Duration = Duration::from_secs(10);
 /// Says why connections through a door fail, but not of every one.
 pub(super) struct Trouble {
     door: String,
+    what: &'static str,
     last: Mutex<Option<Instant>>,
 }
 
 impl Trouble {
-    pub(super) fn new(door: String) -> Self {
-        Self { door, last: Mutex::default() }
+    /// `what` is the trouble, whatever its reason.
+    pub(super) fn new(door: String, what: &'static str) -> Self {
+        Self { door, what, last: Mutex::default() }
     }
 
     pub(super) fn note(&self, passed: Result<(), ReachError>) {
         let Err(error) = passed else { return };
         let text = terminal::chain(&error);
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let door = &self.door;
+        let Self { door, what, .. } = self;
         if last.is_some_and(|at| at.elapsed() < BETWEEN_COMPLAINTS) {
-            return tracing::debug!(door, error = text, "a connection was refused");
+            return tracing::debug!(door, error = text, "{what}");
         }
         match error.hint() {
-            Some(hint) => tracing::warn!(door, error = text, hint, "a connection was refused"),
-            None => tracing::warn!(door, error = text, "a connection was refused"),
+            Some(hint) => tracing::warn!(door, error = text, hint, "{what}"),
+            None => tracing::warn!(door, error = text, "{what}"),
         }
         *last = Some(Instant::now());
     }

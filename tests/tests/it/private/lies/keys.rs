@@ -170,7 +170,7 @@ async fn an_operator_in_the_name_of_another_is_refused_by_the_key_that_was_first
     let code = bed.is_refused(&for_host(&header, "laptop"), &greeting).await;
     assert_eq!(code, protocol::close::StreamReset::Unproven);
     bed.home.process().wait_for_log("the key of `laptop` is not the one that was first seen");
-    assert!(bed.home.process().log().contains("agent peer accept laptop"));
+    assert!(bed.home.process().log().contains("agent peer verify laptop"));
     assert_eq!(words(&bed.home, "laptop").0, Some(1));
     drop(pipe);
 }
