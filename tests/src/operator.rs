@@ -60,6 +60,10 @@ impl Operator {
 /// What a line says of where a door is: on standard output, or in a log.
 fn address(line: &str, name: &str) -> Option<SocketAddr> {
     let said = line.strip_prefix(&format!("{name} is at "));
+    // With `https` it is a name of this device, and the port is what counts.
+    if let Some((_, port)) = said.and_then(|place| place.strip_prefix("https://")?.rsplit_once(':')) {
+        return port.trim().parse().ok().map(|port| ([127, 0, 0, 1], port).into());
+    }
     let place = said.map(|place| place.trim_start_matches("http://"));
     let logged = || line.contains(&format!("open door=\"{name}\"")).then(|| line.rsplit_once("address="));
     place.or_else(|| logged().flatten().map(|(_, rest)| rest))?.trim().parse().ok()

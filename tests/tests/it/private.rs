@@ -3,6 +3,7 @@
 mod churn;
 mod connect;
 mod doors;
+mod https;
 mod lies;
 mod rights;
 mod stubborn;
