@@ -134,16 +134,25 @@ pub(crate) async fn both_ways(
     outlet: &mut impl Outlet,
     inlet: &mut impl Inlet,
 ) -> Result<(), SpliceError> {
-    let heard = AtomicBool::new(false);
-    tokio::try_join!(outwards(reader, outlet, &heard), inwards(inlet, writer, &heard))?;
+    let seen = Seen::default();
+    tokio::try_join!(outwards(reader, outlet, &seen), inwards(inlet, writer, &seen))?;
     Ok(())
+}
+
+/// What the inward direction has seen, and the outward one has to know.
+#[derive(Debug, Default)]
+struct Seen {
+    /// The other side has said something since the origin did.
+    heard: AtomicBool,
+    /// The origin has broken off. The system tells one of the two directions, and the other hears a clean end.
+    broken: AtomicBool,
 }
 
 /// Origin to relay. Memory is held only while bytes are there: an idle connection costs none.
 async fn outwards(
     mut reader: impl AsyncRead + Unpin,
     outlet: &mut impl Outlet,
-    heard: &AtomicBool,
+    seen: &Seen,
 ) -> Result<(), SpliceError> {
     let mut size = SMALLEST_READ;
     let mut spoken: Option<Instant> = None;
@@ -153,6 +162,12 @@ async fn outwards(
             biased;
             piece = read_piece(&mut reader, size) => piece,
             () = &mut stopped => return Err(SpliceError::Stopped),
+        };
+        let piece = match piece {
+            Ok(piece) if piece.is_empty() && seen.broken.load(Ordering::Relaxed) => {
+                Err(io::Error::from(io::ErrorKind::ConnectionReset))
+            }
+            piece => piece,
         };
         let piece = match piece {
             Ok(piece) => piece,
@@ -169,7 +184,7 @@ async fn outwards(
         }
         size = next_size(size, piece.len());
         spoken = Some(Instant::now());
-        if heard.swap(false, Ordering::Relaxed) {
+        if seen.heard.swap(false, Ordering::Relaxed) {
             outlet.heard();
         }
         unless(&mut stopped, outlet.write(piece)).await?;
@@ -222,17 +237,18 @@ async fn read_piece(reader: &mut (impl AsyncRead + Unpin), size: usize) -> io::R
 async fn inwards(
     inlet: &mut impl Inlet,
     mut writer: impl AsyncWrite + Unpin,
-    heard: &AtomicBool,
+    seen: &Seen,
 ) -> Result<(), SpliceError> {
     let mut pieces: [Bytes; PIECES] = Default::default();
     loop {
         let read = inlet.read(&mut pieces).await?;
-        heard.store(true, Ordering::Relaxed);
+        seen.heard.store(true, Ordering::Relaxed);
         let written = match read {
             Some(count) => write_all(&mut writer, &mut pieces[..count]).await,
             None => return writer.shutdown().await.or_else(already_closed).map_err(SpliceError::Origin),
         };
-        if written.is_err() {
+        if let Err(error) = written {
+            seen.broken.store(error.kind() == io::ErrorKind::ConnectionReset, Ordering::Relaxed);
             inlet.stop(StreamReset::OriginBroke);
             return Ok(());
         }

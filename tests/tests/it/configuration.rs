@@ -135,7 +135,7 @@ error: unknown key `password`
 2 | password = ***
   | ^^^^^^^^
 
-error: an origin begins with `http://`, `https://`, `h2c://`, `tcp://` or `unix:/`
+error: an origin begins with `http://`, `https://`, `h2c://`, `tcp://`, `udp://` or `unix:/`
  --> agent.toml:5:10
   |
 5 | origin = "ftp://127.0.0.1:3000"
