@@ -10,6 +10,7 @@ mod meet;
 mod path;
 mod quic;
 mod router;
+mod way;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -20,7 +21,6 @@ use protocol::key::PublicKey;
 use protocol::stream::PrivateHeader;
 use protocol::talk::Say;
 use quinn::Incoming;
-use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -29,11 +29,12 @@ pub(crate) use self::path::InUse;
 use self::path::Path;
 pub use self::quic::SetUpError;
 use self::quic::Settings;
+pub use self::way::PathStatus;
+use self::way::{Way, WayState};
 use super::flow::Flow;
 use super::host::Host;
 use super::operator::{Known, Operator};
 use super::peers::Caller;
-use crate::backoff::Backoff;
 use crate::board::{Board, Phase, State};
 use crate::dial::Ground;
 use crate::offer::Offers;
@@ -47,9 +48,6 @@ const BETWEEN_MEETINGS: Duration = Duration::from_secs(2);
 /// Connections at once that have proven nothing yet, and of one peer that has.
 const STRANGERS: usize = 16;
 const OF_A_PEER: usize = 8;
-/// Between two attempts at one peer.
-const SHORTEST_PAUSE: Duration = Duration::from_secs(15);
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// After a path that worked has died.
 const AFTER_DEATH: Duration = Duration::from_secs(3);
 /// What waits to be done.
@@ -60,21 +58,6 @@ const ORDERS: usize = 64;
 enum Order {
     Seek(Known),
     Open { ground: Ground, addresses: Vec<SocketAddr> },
-}
-
-/// How it is with a peer that this agent may reach.
-#[derive(Debug)]
-struct Way {
-    name: String,
-    state: WayState,
-    backoff: Backoff,
-}
-
-#[derive(Debug)]
-enum WayState {
-    Trying,
-    Direct(Path),
-    Not { why: String, again: Instant },
 }
 
 /// An agent that was told where this one is, and may come from these addresses for a while.
@@ -102,19 +85,6 @@ impl Drop for Present {
             }
         }
     }
-}
-
-/// A path as `agent status --json` prints it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct PathStatus {
-    pub peer: String,
-    /// Whether new streams go directly.
-    pub direct: bool,
-    /// Where to; only where it is direct.
-    pub address: Option<SocketAddr>,
-    pub rtt_ms: Option<f64>,
-    /// Why it is not.
-    pub why_not: Option<String>,
 }
 
 /// All direct connections of this agent.
@@ -393,36 +363,6 @@ impl Direct {
             let random = u32::from_be_bytes(process::random::bytes());
             let again = Instant::now() + way.backoff.next_delay(random);
             way.state = WayState::Not { why, again };
-        }
-    }
-}
-
-impl Way {
-    fn new(known: &Known) -> Self {
-        let state = WayState::Not { why: "not tried yet".to_owned(), again: Instant::now() };
-        Self { name: known.name.to_string(), state, backoff: Backoff::new(SHORTEST_PAUSE, LONGEST_PAUSE) }
-    }
-
-    fn why_not(&self) -> Option<String> {
-        match &self.state {
-            WayState::Trying => Some("being tried".to_owned()),
-            WayState::Direct(path) if path.is_open() => None,
-            WayState::Direct(_) => Some("the path that there was has closed".to_owned()),
-            WayState::Not { why, .. } => Some(why.clone()),
-        }
-    }
-
-    fn report(&self) -> PathStatus {
-        let path = match &self.state {
-            WayState::Direct(path) if path.is_open() => Some(path),
-            WayState::Direct(_) | WayState::Trying | WayState::Not { .. } => None,
-        };
-        PathStatus {
-            peer: self.name.clone(),
-            direct: path.is_some(),
-            address: path.map(Path::address),
-            rtt_ms: path.map(|path| path.carrier.connection.rtt().as_secs_f64() * 1000.0),
-            why_not: self.why_not(),
         }
     }
 }

@@ -75,18 +75,13 @@ impl ToRelay {
         Self { stream, urgency: Urgency::new(shares), open: true }
     }
 
-    /// Everything has been said, and the other half is left alone.
-    pub(crate) fn finish_quietly(&mut self) {
-        self.end();
-    }
-
     /// The number of the stream in its connection.
     pub(crate) fn number(&self) -> u64 {
         self.stream.id().into()
     }
 
-    /// Everything has been said.
-    fn end(&mut self) {
+    /// Everything has been said; the other half is left alone.
+    pub(crate) fn end(&mut self) {
         self.open = false;
         // Fails only where the stream has ended already.
         let _ = self.stream.finish();

@@ -1,3 +1,5 @@
+//! What two peers say to each other in a sealed stream, and what nobody else can.
+
 use proptest::prelude::*;
 
 use super::*;

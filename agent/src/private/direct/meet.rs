@@ -176,7 +176,7 @@ async fn hear(host: &Host, incoming: Incoming) -> Option<(Connection, Caller)> {
     }
     proof::answer(&mut ends, decision).await.ok()?;
     // The other side reads the answer before it sees the end of the stream.
-    ends.to_relay.finish_quietly();
+    ends.to_relay.end();
     Some((connection, caller))
 }
 
